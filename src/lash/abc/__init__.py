@@ -1,0 +1,1 @@
+"""Interfaces and their obligations. Implementers read these files and run ``lash.testing.conformance``."""

@@ -1,0 +1,162 @@
+"""Everything stored is one JSON document of UTF-8 bytes, and what is written can be read back equal.
+
+Nothing is pickled and nothing is imported by a name found in data (DESIGN section 8). A value that JSON cannot hold is
+refused before it is written, with the path of the trouble where it is known: NaN and infinities, lone surrogates,
+unknown types, cycles, too deep, too large. The standard library writes plain data; pydantic is asked only for what is
+more than that, because importing it would double the time a fresh worker needs to take over (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence, Set
+from typing import TypeAlias, cast
+
+from lash.errors import InvalidValue
+from lash.limits import DEPTH_MAX, VALUE_BYTES_MAX
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+Container: TypeAlias = "list[object] | dict[str, object]"
+
+NULL = b"null"
+
+
+def encode(value: object, what: str = "value") -> bytes:
+    """``value`` as JSON bytes. ``what`` names it in the error.
+
+    Raises ``InvalidValue`` where the value has no JSON form or is larger than ``VALUE_BYTES_MAX``.
+    """
+    return checked(dump(value, what), what)
+
+
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+DECODER = json.JSONDecoder()
+
+
+def dump(value: object, what: str) -> bytes:
+    try:
+        try:
+            return ENCODER.encode(value).encode()
+        except TypeError:
+            return ENCODER.encode(to_plain(value)).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidValue(
+            f"The {what} of type {type(value).__qualname__} has no JSON form: {reason_of(error)}. "
+            "Pass plain data, a dataclass or a pydantic model, without NaN, infinities or lone surrogates; "
+            "nothing was written.",
+            what=what,
+        ) from None
+
+
+def to_plain(value: object) -> object:
+    """Models, dataclasses, datetimes, sets, bytes … as plain data. Raises ``ValueError`` for what has no such form."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
+
+
+def checked(data: bytes, what: str) -> bytes:
+    """``data`` itself, once it is known to be small and shallow enough to be read back."""
+    if len(data) > VALUE_BYTES_MAX:
+        raise InvalidValue(
+            f"The {what} is {len(data)} bytes of JSON; the limit is {VALUE_BYTES_MAX}. "
+            "Store it elsewhere and pass a reference; nothing was written.",
+            what=what,
+            value_bytes=len(data),
+            value_bytes_max=VALUE_BYTES_MAX,
+        )
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
+        raise InvalidValue(
+            f"The {what} is nested deeper than {DEPTH_MAX} levels. Flatten it; nothing was written.",
+            what=what,
+            depth_max=DEPTH_MAX,
+        )
+    return data
+
+
+def depth(value: object) -> int:
+    """Levels of lists and objects in decoded JSON; a scalar has none."""
+    level = 0
+    layer = [value]
+    while containers := [cast(Container, item) for item in layer if isinstance(item, (dict, list))]:
+        level += 1
+        layer = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    return level
+
+
+def decode(data: bytes) -> object:
+    """The plain Python value of stored JSON: None, bool, int, float, str, list, dict."""
+    value: object = DECODER.raw_decode(data.decode())[0]
+    return value
+
+
+def decode_object(data: bytes) -> dict[str, object]:
+    """Stored JSON that lash itself wrote as an object."""
+    return cast("dict[str, object]", decode(data))
+
+
+def as_object(value: object) -> dict[str, object]:
+    """A decoded JSON object, or an empty one where ``value`` is something else."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def reason_of(error: BaseException) -> str:
+    text = str(error).removeprefix("Error serializing to JSON: ")
+    return text if len(text) < 300 else type(error).__name__
+
+
+def fingerprint(family: str, *parts: object) -> str:
+    """A stable 128-bit hash (32 hex digits) of JSON-like parts, the same in every run and on every store.
+
+    Mappings hash by sorted key and sets by sorted member, so neither insertion order nor hash randomisation shows.
+    ``family`` is a versioned prefix such as ``lash.step/1`` that keeps the kinds of hashes apart (spec 18, W-38).
+    """
+    return digest(family + ENCODER.encode([plain(part) for part in parts]))
+
+
+def call_fingerprint(family: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+    """:func:`fingerprint` of a call; the common one, a few scalars, takes a short cut with its own prefix."""
+    if not kwargs and all(type(item) in QUICK for item in args):
+        return digest(f"{family}:{args!r}")
+    return fingerprint(family, args, kwargs)
+
+
+def digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+
+
+def type_name(value: object) -> str:
+    kind = type(value)
+    return f"<{kind.__module__}.{kind.__qualname__}>"
+
+
+SCALARS = frozenset({type(None), bool, int, str})
+QUICK = SCALARS | {float}
+
+
+def plain(value: object) -> object:
+    """``value`` with every mapping and set in one order. What has no JSON form stands as its type's name."""
+    kind = type(value)
+    if kind is str:
+        return safe_text(cast(str, value))
+    if kind in SCALARS:
+        return value
+    if kind is float:
+        return repr(value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        pairs = [(str(plain(key)), plain(item)) for key, item in items]
+        return dict(sorted(pairs, key=lambda pair: pair[0]))
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in cast("Sequence[object]", value)]
+    if isinstance(value, (set, frozenset)):
+        return sorted(ENCODER.encode(plain(item)) for item in cast("Set[object]", value))
+    try:
+        return plain(to_plain(value))
+    except (ValueError, TypeError, RecursionError):
+        return type_name(value)
+
+
+def safe_text(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,228 @@
+"""Every way lash can fail, drawn as one tree and split by whose fault it is.
+
+The rule of this file: an error carries a stable ``code``, says what happened, to which thing, and what to do now, and
+keeps the facts as fields. Expected results (a write refused, a row that is busy) are values, never exceptions.
+
+    LashError
+    ├── UsageError              the caller's fault: nothing was written
+    │   ├── InvalidArguments        arguments that do not fit the signature
+    │   ├── InvalidValue            not JSON, too large, too deep, NaN, a lone surrogate
+    │   ├── InvalidName             a blank or over-long id, name or key, or a reserved event name
+    │   ├── ProcessUnknown          no process has this id
+    │   ├── ProcessPruned           the process existed; its history was pruned
+    │   ├── ProcessConflict         the id belongs to a process with other arguments
+    │   ├── ProcessEnded            the request came after the outcome
+    │   ├── EventConflict           the key belongs to another event
+    │   ├── NotRegistered           no function has this name (and version)
+    │   ├── AlreadyRegistered       two functions under one name and version
+    │   ├── NotAuthorised           only the owner of the work may close it
+    │   ├── NotInProcess            a context or step used outside its process
+    │   ├── NotInStep               I/O, a thread or an executor asked for in a process body
+    │   ├── RuntimeNotOpen          the runtime was used before or after ``async with``
+    │   └── BadUrl                  a database URL that names no store
+    ├── WiringError             the operator's fault: the pieces do not fit together
+    │   ├── DurableStoreRequired    a durable engine over a facet that forgets
+    │   ├── StoreTooNew             the database was written by a newer lash
+    │   └── NotADatabase            the file is something else
+    ├── InfrastructureError     nobody's fault: the work stays claimable and is tried again
+    │   ├── StoreUnavailable        locked, full, read-only or unreachable
+    │   ├── LeaseLost               another worker owns the process now
+    │   ├── Diverged                the code asked for something its journal does not hold
+    │   └── VersionMissing          no code for the version this process was started with
+    └── NotCompleted            awaited work that ended without a value
+        ├── StepFailed              raised inside the body when a step failed for good
+        ├── ProcessFailed
+        ├── ProcessCancelled
+        └── ProcessAbandoned
+
+``Terminal`` stands apart: user code raises it inside a step to stop retrying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class LashError(Exception):
+    """Base of every error lash raises. ``code`` is stable across releases; ``fields`` holds the facts."""
+
+    code: ClassVar[str] = "lash_error"
+
+    def __init__(self, message: str, **fields: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: Mapping[str, object] = fields
+
+
+class UsageError(LashError):
+    """The caller asked for something that cannot be; nothing was written."""
+
+    code = "usage_error"
+
+
+class InvalidArguments(UsageError):
+    code = "invalid_arguments"
+
+
+class InvalidValue(UsageError):
+    code = "invalid_value"
+
+
+class InvalidName(UsageError):
+    code = "invalid_name"
+
+
+class ProcessUnknown(UsageError):
+    code = "process_unknown"
+
+
+class ProcessPruned(UsageError):
+    code = "process_pruned"
+
+
+class ProcessConflict(UsageError):
+    code = "process_conflict"
+
+
+class ProcessEnded(UsageError):
+    code = "process_ended"
+
+
+class EventConflict(UsageError):
+    code = "event_conflict"
+
+
+class NotRegistered(UsageError):
+    code = "not_registered"
+
+
+class AlreadyRegistered(UsageError):
+    code = "already_registered"
+
+
+class NotAuthorised(UsageError):
+    code = "not_authorised"
+
+
+class NotInProcess(UsageError):
+    code = "not_in_process"
+
+
+class NotInStep(UsageError):
+    code = "not_in_step"
+
+
+class RuntimeNotOpen(UsageError):
+    code = "runtime_not_open"
+
+
+class BadUrl(UsageError):
+    code = "bad_url"
+
+
+class WiringError(LashError):
+    """The pieces an operator wired do not fit together; refused before any work runs."""
+
+    code = "wiring_error"
+
+
+class DurableStoreRequired(WiringError):
+    """A durable engine was wired over a facet that forgets (DESIGN section 9)."""
+
+    code = "durable_store_required"
+
+    def __init__(self, facet: str) -> None:
+        super().__init__(
+            f"durable_store_required:{facet}: the engine is durable but its {facet} is not. "
+            f"Wire a durable {facet}, or use engine='inline'.",
+            facet=facet,
+        )
+        self.facet = facet
+
+
+class StoreTooNew(WiringError):
+    code = "store_too_new"
+
+
+class NotADatabase(WiringError):
+    code = "not_a_database"
+
+
+class InfrastructureError(LashError):
+    """Trouble around the work, never the work's outcome (promise 5): the process stays claimable."""
+
+    code = "infrastructure_error"
+
+
+class StoreUnavailable(InfrastructureError):
+    code = "store_unavailable"
+
+
+class LeaseLost(InfrastructureError):
+    code = "lease_lost"
+
+
+class VersionMissing(InfrastructureError):
+    code = "version_missing"
+
+
+class Diverged(InfrastructureError):
+    """The body asked for something else than its journal holds. ``fields`` has ``recorded`` and ``requested``."""
+
+    code = "diverged"
+
+
+class NotCompleted(LashError):
+    """Raised by awaiting a process or a step that ended without a value.
+
+    ``failure_class`` is one of :data:`lash.core.outcome.FAILURE_CLASSES`; ``failure_code`` and ``raw`` are the
+    body's own where it gave any.
+    """
+
+    code = "not_completed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        failure_class: str = "internal",
+        failure_code: str = "",
+        raw: object = None,
+        process_id: str | None = None,
+    ) -> None:
+        super().__init__(message, failure_class=failure_class, failure_code=failure_code, process_id=process_id)
+        self.failure_class = failure_class
+        self.failure_code = failure_code
+        self.raw = raw
+        self.process_id = process_id
+
+
+class ProcessFailed(NotCompleted):
+    code = "process_failed"
+
+
+class StepFailed(NotCompleted):
+    """A step failed for good. ``failure_code`` is the exception's type name, ``raw`` its recorded details."""
+
+    code = "step_failed"
+
+
+class ProcessCancelled(NotCompleted):
+    code = "process_cancelled"
+
+
+class ProcessAbandoned(NotCompleted):
+    code = "process_abandoned"
+
+
+class Terminal(Exception):
+    """Raise it inside a step to say: do not try again, whatever ``retry`` allows.
+
+    ``raw`` is any JSON value to keep with the failure.
+    """
+
+    def __init__(self, message: str, *, code: str = "terminal", raw: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.raw = raw
