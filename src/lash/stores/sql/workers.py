@@ -1,0 +1,35 @@
+"""Who serves which lanes, until when: for people and for starters who want to know whether anybody will come."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import cast
+
+from lash.abc.store import Discharge, Done, Enlist, WorkerRecord
+from lash.core import codec
+from lash.core.process import Lane
+from lash.stores.sql.transaction import Transaction
+
+
+def enlist(tx: Transaction, op: Enlist) -> Done:
+    lanes = codec.encode([list(lane) for lane in op.lanes], "lanes")
+    tx.sql("INSERT OR REPLACE INTO lash_worker VALUES (?, ?, ?, ?)", (op.owner, lanes, op.about, tx.now_ms + op.ttl_ms))
+    return Done()
+
+
+def discharge(tx: Transaction, op: Discharge) -> Done:
+    tx.sql("DELETE FROM lash_worker WHERE owner = ?", (op.owner,))
+    return Done()
+
+
+def live_workers(connection: sqlite3.Connection, now_ms: int) -> list[WorkerRecord]:
+    """Those whose entry has not run out, by owner."""
+    query = "SELECT owner, lanes, about, until_ms FROM lash_worker WHERE until_ms > ? ORDER BY owner"
+    return [
+        WorkerRecord(owner, unpack_lanes(lanes), about, until_ms)
+        for owner, lanes, about, until_ms in connection.execute(query, (now_ms,))
+    ]
+
+
+def unpack_lanes(lanes: bytes) -> tuple[Lane, ...]:
+    return tuple(Lane(*names) for names in cast("list[list[str]]", codec.decode(lanes)))

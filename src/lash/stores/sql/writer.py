@@ -1,0 +1,155 @@
+"""Batches are committed in the order they were handed over: inline on the event loop, or on one writer thread.
+
+Inline is quicker wherever an fsync is short, but the loop must never wait for another process's lock: a batch that
+finds it taken moves to the thread, and so does every batch behind it until the thread is idle again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+from lash.abc.store import Op, Verdict
+from lash.errors import LashError, StoreUnavailable
+from lash.stores.sql.connection import explained, is_busy, patiently
+from lash.stores.sql.perform import perform
+from lash.stores.sql.transaction import Book, Transaction
+
+
+class Written(NamedTuple):
+    """What one committed batch did."""
+
+    verdicts: list[Verdict]
+    stirred: bool
+    expired: list[str]
+
+
+Work: TypeAlias = "Callable[[Transaction], list[Verdict]]"
+
+
+class Job(NamedTuple):
+    work: Work
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Written]
+
+
+def perform_all(ops: Sequence[Op], tx: Transaction) -> list[Verdict]:
+    return [perform(tx, op) for op in ops]
+
+
+class Writer:
+    """Owns the one connection that writes. ``inline`` may be switched off for a slow disk."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        clock: Callable[[], int],
+        inline: bool,
+        committed: Callable[[Written], None],
+    ) -> None:
+        self.connection = connection
+        self.committed = committed
+        """Called on the event loop after each commit, also when whoever asked for it was cancelled meanwhile."""
+        self.path = path
+        self.clock = clock
+        self.inline = inline
+        self.queued = 0
+        """Batches handed to the thread and not yet answered: while there are any, order forbids committing inline."""
+        self.inline_commits = 0
+        self.thread_commits = 0
+        self._book = Book()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    async def write(self, ops: Sequence[Op]) -> Written:
+        """One transaction. Raises ``StoreUnavailable``; then nothing was written."""
+        work: Work = partial(perform_all, ops)
+        if self.inline and not self.queued and not self._closed:
+            try:
+                written = self.commit(work)
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    raise explained(error, self.path) from error
+            else:
+                self.inline_commits += 1
+                self.committed(written)
+                return written
+        return await self.submit(work)
+
+    async def submit(self, work: Work) -> Written:
+        """The same for anything else, always on the thread."""
+        if self._closed:
+            raise StoreUnavailable(f"The store {self.path} is closed. Open it first.", path=self.path)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self.run, name="lash-writer", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        job = Job(work, loop, loop.create_future())
+        self.queued += 1
+        self._jobs.put(job)
+        return await job.done
+
+    def commit(self, work: Work) -> Written:
+        sql = self.connection.execute
+        sql("BEGIN IMMEDIATE")
+        try:
+            tx = Transaction(self.connection, self.clock(), self._book)
+            verdicts = work(tx)
+            tx.flush()
+            sql("COMMIT")
+        except BaseException:
+            self._book.forget()
+            if self.connection.in_transaction:
+                sql("ROLLBACK")
+            raise
+        return Written(verdicts, tx.stirred, tx.expired)
+
+    # The thread ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            written: Written | None = None
+            failure: BaseException | None = None
+            try:
+                written = patiently(partial(self.commit, job.work), lambda: self._closed)
+                self.thread_commits += 1
+            except sqlite3.Error as error:
+                failure = explained(error, self.path)
+            except Exception as error:  # noqa: BLE001 - told to the caller, whose operation it was
+                failure = error
+            try:
+                job.loop.call_soon_threadsafe(self.answer, job, written, failure)
+            except RuntimeError:
+                pass  # the loop is gone, and with it whoever asked
+
+    def answer(self, job: Job, written: Written | None, failure: BaseException | None) -> None:
+        self.queued -= 1
+        if written is not None:
+            self.committed(written)
+        if job.done.done():
+            return  # the caller was cancelled meanwhile; the batch stands
+        if written is not None:
+            job.done.set_result(written)
+        else:
+            job.done.set_exception(failure or LashError("The writer thread gave no answer."))
+
+    async def close(self) -> None:
+        """After the batches handed over so far."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+        self._closed = True
+
+    def crash(self) -> None:
+        """Stop without waiting for a lock; a batch that waits for one is given up."""
+        self._closed = True
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(timeout=5)
