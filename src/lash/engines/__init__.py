@@ -1,0 +1,1 @@
+"""Engines: what performs effects once. Siblings never import one another."""

@@ -1,0 +1,295 @@
+"""The port of a recorded run: each thing a context offers becomes one effect, or costs nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar, cast
+
+from lash.abc.engine import Reply
+from lash.abc.store import (
+    Append,
+    Appended,
+    Cancel,
+    Conflict,
+    Ended,
+    KeyConflict,
+    Op,
+    Signal,
+    Stale,
+    Start,
+    Started,
+    Unknown,
+    Verdict,
+    wait_key_of_process,
+)  # fmt: skip
+from lash.core import codec
+from lash.core.effect import EffectKind, Entry
+from lash.core.event import Event
+from lash.core.ids import check_name, child_id, effect_key, scope_of
+from lash.core.outcome import Failure, Outcome, Status, outcome_of
+from lash.core.process import ProcessRecord, ProcessRow
+from lash.core.schedule import Duration, duration_ms
+from lash.errors import (
+    Diverged,
+    EventConflict,
+    LeaseLost,
+    NotInStep,
+    ProcessConflict,
+    ProcessEnded,
+    ProcessPruned,
+    ProcessUnknown,
+    UsageError,
+)  # fmt: skip
+from lash.runtime.bodyrun import BodyRun
+from lash.runtime.handle import Handle
+from lash.runtime.registry import Process
+from lash.runtime.specs import child_spec
+from lash.runtime.steps import StepCall, failure_payload
+
+T = TypeVar("T")
+COMMAND_ERRORS = {
+    kind.code: kind for kind in (ProcessConflict, ProcessEnded, ProcessUnknown, ProcessPruned, EventConflict)
+}
+
+
+class World(Protocol):
+    """What bodies need of the runtime."""
+
+    @property
+    def deps(self) -> Any: ...
+
+    def threads(self) -> Executor: ...
+
+    def now_ms(self) -> int: ...
+
+    def process_of(self, item: object) -> Process[..., Any]: ...
+
+    def write(self, op: Op) -> Awaitable[Verdict]: ...
+
+    async def row(self, process_id: str) -> ProcessRow: ...
+
+
+class BodyPort:
+    """One per run; see :class:`lash.runtime.context.Port`."""
+
+    def __init__(self, run: BodyRun, record: ProcessRecord, process: Process[..., Any], world: World) -> None:
+        self._run = run
+        self._record = record
+        self._process = process
+        self._world = world
+        self._scope = scope_of(record.id, record.generation)
+
+    @property
+    def process_id(self) -> str:
+        return self._run.process_id
+
+    @property
+    def scope(self) -> str:
+        return self._scope
+
+    @property
+    def attempt(self) -> int:
+        return self._record.attempts
+
+    @property
+    def replaying(self) -> bool:
+        return self._run.replaying
+
+    @property
+    def deps(self) -> Any:
+        return self._world.deps
+
+    def time(self) -> float:
+        return self._run.loop.time()
+
+    def process_of(self, item: object) -> Process[..., Any]:
+        return self._process if item is None else self._world.process_of(item)
+
+    async def step(self, name: str, witness: str, call: StepCall) -> Entry:
+        run = self._run
+        request = run.request(EffectKind.STEP, name, witness, None, call)
+        call.key = effect_key(self._scope, request.effect.ordinal)
+        try:
+            return await request.future
+        except asyncio.CancelledError:
+            run.withdraw(request)
+            raise
+
+    async def wait(self, key: str, kind: EffectKind) -> Entry:
+        request = self._run.request(kind, key, "", None)
+        try:
+            return await request.future
+        except asyncio.CancelledError:
+            self._run.withdraw(request)
+            raise
+
+    async def command(self, name: str, witness: str, perform: Callable[[int], Awaitable[Reply]]) -> object:
+        """One recorded command; its value, or its failure raised."""
+        run = self._run
+        ordinal = run.next_ordinal
+
+        async def once() -> Reply:
+            return await perform(ordinal)
+
+        request = run.request(EffectKind.COMMAND, name, witness, once)
+        try:
+            entry = await request.future
+        except asyncio.CancelledError:
+            run.withdraw(request)
+            raise
+        if not entry.failed:
+            return codec.decode(entry.payload)
+        failure = Failure.of_json(codec.decode(entry.payload))
+        raise COMMAND_ERRORS.get(failure.code, UsageError)(failure.message)
+
+    async def sleep(self, until: float) -> None:
+        loop = self._run.loop
+        if until <= loop.time():
+            await asyncio.sleep(0)
+            return
+        future = loop.create_future()
+        timer = loop.call_at(until, wake_sleeper, future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    async def emit(self, event_type: str, payload: bytes) -> None:
+        run = self._run
+
+        async def perform(ordinal: int) -> Reply:
+            key = effect_key(self._scope, ordinal)
+            verdict = await self._world.write(Append(run.fence, event_type, payload, key))
+            if isinstance(verdict, Stale):
+                raise LeaseLost(f"Process {run.process_id!r} belongs to another worker now; no event was written.")
+            if isinstance(verdict, KeyConflict):  # told by an attempt that died before it could record the command
+                raise changed(run.process_id, f"event {verdict.event.type!r}", f"event {event_type!r}, or its payload")
+            return Reply(codec.NULL)
+
+        await self.command("emit " + event_type, codec.fingerprint("lash.emit/1", payload.decode()), perform)
+
+    async def start(self, process: Process[..., T], args: bytes, options: dict[str, Any]) -> Handle[T]:
+        run = self._run
+        given = options.pop("id")
+        if given is not None:
+            check_name(given, "process id")
+        witness = codec.fingerprint("lash.start/1", codec.decode(args), given)
+        spec = child_spec(process, args, self._record.spec, options)
+
+        async def perform(ordinal: int) -> Reply:
+            process_id = given if given is not None else child_id(self._scope, ordinal)
+            caused_by = wait_key_of_process(effect_key(self._scope, ordinal))
+            verdict = await self._world.write(Start(replace(spec, id=process_id, caused_by=caused_by)))
+            if isinstance(verdict, Started):
+                return Reply(codec.encode(process_id))
+            if isinstance(verdict, Conflict) and given is None:  # as in emit
+                raise changed(run.process_id, f"child {verdict.name!r}", f"child {process.name!r}, or its arguments")
+            return refused(verdict, process_id)
+
+        process_id = cast(str, await self.command("start " + process.name, witness, perform))
+        return Handle(BodyAccess(self, self._world), process_id, process.signature.result)
+
+
+class BodyAccess:
+    """A handle inside a body: what it does is recorded, what it cannot record it refuses."""
+
+    def __init__(self, port: BodyPort, world: World) -> None:
+        self._port = port
+        self._world = world
+
+    async def outcome(self, process_id: str, timeout: Duration | None) -> Outcome:
+        key = wait_key_of_process(process_id)
+        if timeout is None:
+            entry = await self._port.wait(key, EffectKind.WAIT)
+        else:
+            until = self._port.time() + duration_ms(timeout, "timeout") / 1_000
+            async with asyncio.timeout_at(until):
+                entry = await self._port.wait(key, EffectKind.WAIT)
+        status, _, payload = entry.payload[2:-1].partition(b'",')
+        if status == b"pruned":
+            raise ProcessPruned(f"Process {process_id!r} has ended and its history was pruned.", process_id=process_id)
+        if status == b"unknown":
+            raise ProcessUnknown(f"No process has the id {process_id!r}.", process_id=process_id)
+        return outcome_of(Status(status.decode()), payload)
+
+    async def status(self, process_id: str) -> Status:
+        async def perform(ordinal: int) -> Reply:
+            del ordinal
+            row = await self._world.row(process_id)
+            return Reply(codec.encode(row.record.status.value))
+
+        return Status(cast(str, await self._port.command(f"status {process_id}", "", perform)))
+
+    async def cancel(self, process_id: str, reason: str) -> None:
+        async def perform(ordinal: int) -> Reply:
+            del ordinal
+            return refused(await self._world.write(Cancel(process_id, reason)), process_id)
+
+        await self._port.command(f"cancel {process_id}", codec.fingerprint("lash.cancel/1", reason), perform)
+
+    async def signal(self, process_id: str, name: str, payload: bytes, key: str | None) -> None:
+        check_name(name, "signal name")
+
+        async def perform(ordinal: int) -> Reply:
+            own = key if key is not None else effect_key(self._port.scope, ordinal)
+            return refused(await self._world.write(Signal(process_id, name, payload, own)), process_id)
+
+        witness = codec.fingerprint("lash.signal/1", name, codec.decode(payload), key)
+        await self._port.command(f"signal {process_id}", witness, perform)
+
+    async def record(self, process_id: str) -> ProcessRecord:
+        raise not_recorded("record", process_id)
+
+    def events(self, process_id: str, after: int, follow: bool) -> AsyncIterator[Event]:
+        raise not_recorded("events", process_id)
+
+    async def close(self, process_id: str, outcome: Outcome) -> None:
+        raise not_recorded("complete and fail", process_id)
+
+
+def changed(process_id: str, recorded: str, requested: str) -> Diverged:
+    """An earlier attempt did this effect, died before it was recorded, and other code now asks for something else."""
+    return Diverged(
+        f"The code of process {process_id!r} has changed under its journal: done was {recorded}, the body asks for "
+        f"{requested}. Put the old code back, or deploy the new one under a new version.",
+        recorded=recorded,
+        requested=requested,
+        process_id=process_id,
+    )
+
+
+def not_recorded(what: str, process_id: str) -> NotInStep:
+    return NotInStep(
+        f"{what} of process {process_id!r} cannot be used in a body, because it is not recorded. "
+        "Use it in a step, through a handle of the app: app.handle(id)."
+    )
+
+
+def wake_sleeper(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def refused(verdict: Verdict, process_id: str) -> Reply:
+    """A command's verdict as a recorded reply: null, or the failure the body sees."""
+    match verdict:
+        case Appended():
+            return Reply(codec.NULL)
+        case Conflict():
+            return fail("process_conflict", f"The id {process_id!r} belongs to a process with other arguments.")
+        case Ended():
+            return fail("process_ended", f"Process {process_id!r} has ended already.")
+        case Unknown(pruned):
+            code = "process_pruned" if pruned else "process_unknown"
+            return fail(code, f"No running process has the id {process_id!r}.")
+        case KeyConflict():
+            return fail("event_conflict", f"The key was used for another signal to process {process_id!r}.")
+        case _:
+            raise TypeError(f"unexpected verdict {type(verdict).__name__}")
+
+
+def fail(code: str, message: str) -> Reply:
+    return Reply(failure_payload(Failure("invalid_request", code, message)), True)

@@ -1,0 +1,38 @@
+"""From how a body's main task ended to the one outcome of its process."""
+
+from __future__ import annotations
+
+from lash.core.outcome import Cancelled, Completed, Failed, Failure, Outcome, failure_of
+from lash.errors import InvalidValue
+from lash.limits import ACTIVATION_CALLBACKS_MAX
+from lash.runtime.bodyrun import BodyRun
+from lash.runtime.context import ContinueAsNew
+from lash.runtime.shapes import Shape
+
+
+class ProcessTimeout(Exception):
+    """The process ran past its ``timeout``."""
+
+
+def ending_of(run: BodyRun, shape: Shape) -> Outcome | ContinueAsNew:
+    """What the body's end means. A body that finishes first wins over a cancel request."""
+    main = run.main
+    assert main is not None
+    if run.loop.never_blocks:
+        message = f"The body ran {ACTIVATION_CALLBACKS_MAX} callbacks without waiting for anything recorded."
+        return Failed(Failure("resource_limit", "body_never_blocks", message))
+    if main.cancelled():
+        if run.cancelled_ms is not None:
+            return Cancelled(run.cancel_reason)
+        return Failed(Failure("execution", "cancelled_itself", "The body raised CancelledError without a request."))
+    error = main.exception()
+    if isinstance(error, ContinueAsNew):
+        return error
+    if isinstance(error, ProcessTimeout):
+        return Failed(Failure("timeout", "process_timeout", str(error)))
+    if error is not None:
+        return Failed(failure_of(error))
+    try:
+        return Completed(shape.encode(main.result(), "result of the process"))
+    except InvalidValue as invalid:
+        return Failed(failure_of(invalid))

@@ -1,0 +1,92 @@
+"""What asyncio and the interpreter do behind a body's back is caught here, while a body runs and at no other time.
+
+Two holes the loop alone cannot close: blocking calls that need no loop (sockets, sub-processes, threads), refused
+through an audit hook, and ``asyncio.as_completed``, which loses the caller's order in a set. Both are installed when
+the first body runs, never at import, and outside a body they do nothing. See docs/adr/0002.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from types import FrameType
+from typing import Any, cast
+
+from lash.errors import NotInStep
+
+REFUSED_EVENTS = {
+    "socket.connect": "connecting a socket",
+    "socket.bind": "binding a socket",
+    "socket.getaddrinfo": "looking up a host",
+    "socket.gethostbyname": "looking up a host",
+    "socket.sendto": "sending a datagram",
+    "subprocess.Popen": "starting a sub-process",
+    "os.system": "os.system",
+    "os.fork": "os.fork",
+    "os.posix_spawn": "os.posix_spawn",
+    "_thread.start_new_thread": "starting a thread",
+    "_thread.start_joinable_thread": "starting a thread",
+    "time.sleep": "time.sleep",
+    "sqlite3.connect": "opening a database",
+}
+
+active_thread: int | None = None
+"""The thread in which a body is running right now; set and cleared by the body loop."""
+installed = False
+plain_start = threading.Thread.start
+
+
+def install() -> None:
+    global installed
+    if installed:
+        return
+    installed = True
+    sys.addaudithook(audit)
+    if sys.version_info < (3, 12):  # which has no audit event for it yet
+        setattr(threading.Thread, "start", start_thread)  # noqa: B010  # mypy refuses a plain assignment
+    plain = asyncio.as_completed
+
+    def as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
+        """``asyncio.as_completed``; in a process body a generator is first made a list, which keeps its order."""
+        if active_thread == threading.get_ident() and not isinstance(fs, Sequence):
+            fs = list(fs)
+        return plain(fs, timeout=timeout)
+
+    as_completed.__wrapped__ = plain  # type: ignore[attr-defined]
+    asyncio.as_completed = as_completed
+
+
+def start_thread(self: threading.Thread) -> None:
+    if active_thread is not None and active_thread == threading.get_ident():
+        refuse("starting a thread")
+    plain_start(self)
+
+
+def audit(event: str, args: tuple[object, ...]) -> None:
+    if active_thread is None or event not in REFUSED_EVENTS or active_thread != threading.get_ident():
+        return
+    refuse(REFUSED_EVENTS[event])
+
+
+def refuse(what: str) -> None:
+    raise NotInStep(
+        f"{what[0].upper() + what[1:]} was attempted in a process body. A body may only wait for lash: wrap the "
+        "call in `await ctx.step(function, ...)`, where I/O and threads are fine and the result is recorded.",
+        call=what,
+    )
+
+
+def given_to_as_completed() -> Sequence[object] | None:
+    """The sequence a running ``asyncio.as_completed`` was given, when the caller of ``create_task`` is one."""
+    frame: FrameType | None = sys._getframe(3)  # pyright: ignore[reportPrivateUsage]  # inspect's is 20 times slower
+    for _ in range(5):
+        if frame is None or frame.f_globals.get("__name__") != "asyncio.tasks":
+            return None
+        names = frame.f_locals
+        given = names.get("fs", names.get("aws"))
+        if isinstance(given, (list, tuple)):
+            return cast("Sequence[object]", given)
+        frame = frame.f_back
+    return None

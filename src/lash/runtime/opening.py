@@ -1,0 +1,222 @@
+"""One opening of a runtime: what exists only between ``async with`` and its end, and in which order it goes.
+
+The store comes first and goes last. Nothing is written once the writer is closed, and the worker is drained before
+that. The opening is the ``World`` of its bodies: all they get of the runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from lash.abc.engine import Engine, Services
+from lash.abc.store import (
+    Append,
+    Cancel,
+    Claims,
+    Close,
+    Finish,
+    Op,
+    Retry,
+    Signal,
+    Stale,
+    Start,
+    Started,
+    Store,
+    Sweep,
+    Verdict,
+)
+from lash.core.ids import mint
+from lash.core.process import ProcessRow, ProcessSpec
+from lash.limits import STEP_THREADS_MAX
+from lash.runtime.access import StoreAccess
+from lash.runtime.batching import Batcher
+from lash.runtime.checks import check_facets
+from lash.runtime.registry import Process, Registry
+from lash.runtime.rounds import Rounds
+from lash.runtime.settings import Settings
+from lash.runtime.standalone import about_this_process
+from lash.runtime.watch import Hub
+from lash.runtime.worker import Worker
+
+WAKING = (Signal, Cancel, Finish, Close, Retry, Sweep)
+"""Operations after which a row may be ready or a leased one may have news."""
+TELLING = (Finish, Signal, Retry)
+"""Those of them after which no process has ended unless its worker says so."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a runtime is built of, opened or not."""
+
+    store: Store
+    engine: Engine
+    settings: Settings
+    clock: Callable[[], int]
+    registry: Registry
+    app: object
+    lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
+
+
+class Opening:
+    """One opening of a runtime: what exists only while it is open. It is the ``World`` of its bodies."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.store = parts.store
+        self.engine = parts.engine
+        self.settings = parts.settings
+        self.registry = parts.registry
+        self.hub = Hub(self.store)
+        self.batcher = Batcher(self.store, self._after_commit)
+        self.worker: Worker | None = None
+        self.deps: Any = None
+        self._rounds: Rounds | None = None
+        self._threads: Executor | None = None
+        self._stack = AsyncExitStack()
+        self._looking: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self, with_worker: bool) -> None:
+        await self.store.open()
+        self._stack.push_async_callback(self.store.close)
+        check_facets(self.engine.durable, self.store.facets)
+        self.batcher.open()
+        self._stack.push_async_callback(self.batcher.close)
+        self.engine.bind(Services(self.store, self.batcher.submit, self.batcher.write, self._poke))
+        self.hub.open()
+        self._stack.push_async_callback(self.hub.close)
+        self.store.listen(self._on_notice)
+        if with_worker:
+            await self._open_worker(driving=True)
+
+    async def close(self) -> None:
+        try:
+            if self._rounds is not None:
+                await self._rounds.close()
+        finally:
+            self._let_go()
+            await self._stack.aclose()
+
+    async def abort(self) -> None:
+        """As a crash would end it; only what the Python process itself holds is let go."""
+        self.batcher.abort()
+        if self._rounds is not None:
+            await self._rounds.abort()
+        self._let_go()
+        await self._stack.aclose()
+
+    def _let_go(self) -> None:
+        if isinstance(self._threads, ThreadPoolExecutor):
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def need_worker(self) -> Worker:
+        if self.worker is None:
+            return await self._open_worker(driving=False)
+        return self.worker
+
+    async def _open_worker(self, driving: bool) -> Worker:
+        if self.parts.lifespan is not None:
+            self.deps = await self._stack.enter_async_context(self.parts.lifespan(self.parts.app))
+        owner = mint("w", self.now_ms(), os.urandom(8))
+        worker = Worker(owner, self.store, self.batcher, self.engine, self.registry, self.hub, self.settings, self)
+        self._rounds = Rounds(worker, about_this_process(), driving)
+        await self._rounds.open()
+        self.worker = worker
+        return worker
+
+    async def start(self, spec: ProcessSpec) -> Verdict:
+        """Write a start. With a slot free here the row is leased in the same transaction and runs at once."""
+        worker = self.worker
+        if worker is None or not self._takes_starts(worker) or spec.delay_ms:
+            return await self.batcher.write(Start(spec))
+        leases = worker.leases
+        leases.slots.reserved += 1
+        started: asyncio.Future[Verdict] = self._loop.create_future()
+
+        def settle_start(verdict: Verdict | BaseException) -> None:
+            leases.slots.reserved -= 1
+            if isinstance(verdict, Started) and verdict.claimed is not None:
+                worker.admit(verdict.claimed)
+            if started.done():
+                return
+            if isinstance(verdict, BaseException):
+                started.set_exception(verdict)
+            else:
+                started.set_result(verdict)
+
+        self.batcher.submit(Start(spec, leases.owner, self.settings.lease_ttl_ms), settle_start)
+        return await started
+
+    def _takes_starts(self, worker: Worker) -> bool:
+        driving = self._rounds is not None and self._rounds.driving
+        return driving and not worker.leases.draining and worker.leases.slots.free > 0
+
+    # World -------------------------------------------------------------------------------------------------------
+
+    def threads(self) -> Executor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(STEP_THREADS_MAX, thread_name_prefix="lash-step")
+        return self._threads
+
+    def now_ms(self) -> int:
+        return self.parts.clock()
+
+    def process_of(self, item: object) -> Process[..., Any]:
+        return self.registry.of(item)  # type: ignore[arg-type]  # ``of`` refuses what is no process
+
+    async def write(self, op: Op) -> Verdict:
+        return await self.batcher.write(op)
+
+    async def row(self, process_id: str) -> ProcessRow:
+        return await StoreAccess(self).row(process_id)
+
+    # Notices -----------------------------------------------------------------------------------------------------
+
+    def _poke(self) -> None:
+        if self.worker is not None:
+            self.worker.leases.poke()
+
+    def _after_commit(self, ops: list[Op], verdicts: list[Verdict]) -> None:
+        """What was just written here may concern awaiters, ready rows and leased ones."""
+        waking = closing = False
+        for op, verdict in zip(ops, verdicts, strict=True):
+            if isinstance(verdict, Stale) and self.worker is not None:
+                self.worker.leases.counters.refused_writes += 1
+            if isinstance(op, WAKING):
+                waking = True
+                closing = closing or not isinstance(op, TELLING)
+            elif isinstance(op, Append):
+                self.hub.written()
+            elif isinstance(verdict, Started):
+                waking = waking or (verdict.created and verdict.claimed is None)
+            elif isinstance(verdict, Claims) and verdict.closed:
+                waking = closing = True
+        if waking:
+            self.hub.changed() if closing else self.hub.written()
+            self._poke()
+            self._look_for_news()
+
+    def _on_notice(self) -> None:
+        self.hub.changed()
+        self._poke()
+        self._look_for_news()
+
+    def _look_for_news(self) -> None:
+        if self.worker is not None and self.worker.leases.kept and self._looking is None:
+            self._looking = self._loop.create_task(self._look())
+
+    async def _look(self) -> None:
+        worker = self.worker
+        try:
+            if worker is not None:
+                worker.leases.look(await self.store.news(worker.leases.owner))
+        finally:
+            self._looking = None

@@ -1,0 +1,192 @@
+"""The rounds of a worker: driving when there is a reason, renewing leases, noticing the dead.
+
+A drive has one of four reasons: a poke, the store's notice, the next due time, or the slow safety look. None of the
+rounds writes when there is nothing to do (promise 6), and none ends because the store is away for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from lash.abc.store import Discharge, Enlist, Expire, Prune, Release, Renew, Renewed, Sweep, Unblock, Verdict
+from lash.core.process import Lane
+from lash.core.schedule import backoff_ms
+from lash.errors import InfrastructureError, LeaseLost
+from lash.limits import CANCEL_GRACE_MS, PRUNE_PAGE, SAFETY_POLL_MS, SWEEP_MS
+from lash.runtime.worker import Worker
+
+log = logging.getLogger("lash.worker")
+
+
+class Rounds:
+    """Owns the tasks around one worker. ``open``, then ``close`` (orderly) or ``abort`` (as a crash would)."""
+
+    def __init__(self, worker: Worker, about: bytes, driving: bool) -> None:
+        self._worker = worker
+        self._about = about
+        self.driving = driving
+        self._tasks: list[asyncio.Task[None]] = []
+        self._renewed_at = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self) -> None:
+        worker = self._worker
+        await worker.store.prove_life(worker.leases.owner)
+        await self._enlist()
+        self._renewed_at = self._loop.time()
+        rounds = [self._renewing(), self._sweeping()]
+        if self.driving:
+            rounds.append(self._drive_rounds())
+        self._tasks = [self._loop.create_task(work) for work in rounds]
+
+    async def close(self) -> None:
+        """Stop claiming, let steps in flight finish within the drain time, give every lease back."""
+        worker = self._worker
+        worker.leases.draining = True
+        deadline = self._loop.time() + worker.settings.drain_ms / 1_000
+        for kept in list(worker.leases.kept.values()):
+            if kept.run is not None:
+                if kept.record.spec.recovery != "once":
+                    kept.run.draining = True
+                kept.run.wake()
+        while worker.leases.kept and self._loop.time() < deadline:
+            worker.leases.emptied.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await worker.leases.emptied.wait()
+            except TimeoutError:
+                break
+        for kept in list(worker.leases.kept.values()):
+            if not kept.leaving:
+                if kept.record.spec.recovery == "once":
+                    worker.leases.abandon(kept)
+                else:
+                    worker.leases.release(kept)
+        await self._stop_tasks()
+        worker.leases.residents.close()
+        try:
+            await worker.batcher.write(Discharge(worker.leases.owner))
+        except InfrastructureError as error:
+            log.warning("the store is away; this worker's entry runs out by itself: %s", error)
+
+    async def abort(self) -> None:
+        self._worker.abort()
+        await self._stop_tasks()
+
+    async def _stop_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    # Driving -----------------------------------------------------------------------------------------------------
+
+    async def _drive_rounds(self) -> None:
+        worker = self._worker
+        failures = 0
+        await self._unblock()
+        while not worker.leases.draining:
+            try:
+                await worker.drive()
+                pause_s = await self._pause_s()
+                failures = 0
+            except InfrastructureError as error:
+                failures += 1
+                pause_s = backoff_ms(failures) / 1_000
+                log.error("the store does not answer, trying again in %.1f s: %s", pause_s, error)
+                await asyncio.sleep(min(pause_s, SAFETY_POLL_MS / 1_000))
+                continue
+            try:
+                async with asyncio.timeout(pause_s):
+                    await worker.leases.poked()
+            except TimeoutError:
+                pass
+
+    async def _pause_s(self) -> float:
+        """Until the next row of ours is due, at most the safety interval; forever short of that while full."""
+        worker = self._worker
+        if worker.leases.slots.free <= 0:
+            return SAFETY_POLL_MS / 1_000
+        due_ms = await worker.store.next_due_ms(worker.lanes)
+        if due_ms is None:
+            return SAFETY_POLL_MS / 1_000
+        return min(max(0, due_ms - await worker.store.now_ms()), SAFETY_POLL_MS) / 1_000
+
+    async def _unblock(self) -> None:
+        """This worker's code may be what blocked rows are waiting for."""
+        worker = self._worker
+        for process in worker.registry:
+            for profile in dict.fromkeys((worker.settings.host_profile, "")):
+                lane = Lane(profile, "python", process.name, process.version)
+                try:
+                    await worker.batcher.write(Unblock(lane, process.code_hash))
+                except InfrastructureError as error:
+                    log.error("blocked rows of %s were not looked at: %s", process.name, error)
+
+    # Leases ------------------------------------------------------------------------------------------------------
+
+    async def _enlist(self) -> None:
+        worker = self._worker
+        await worker.batcher.write(Enlist(worker.leases.owner, worker.lanes, self._about, worker.settings.lease_ttl_ms))
+
+    async def _renewing(self) -> None:
+        ttl_s = self._worker.settings.lease_ttl_ms / 1_000
+        while True:
+            await asyncio.sleep(ttl_s / 3)
+            self._worker.batcher.submit(
+                Renew(self._worker.leases.owner, self._worker.settings.lease_ttl_ms), self._on_renewed
+            )
+            if self._loop.time() - self._renewed_at > ttl_s * 5 / 6:
+                self._give_up_leases()
+
+    def _on_renewed(self, verdict: Verdict | BaseException) -> None:
+        """What the store says we hold is what we hold: lose the rest, and give back what nobody here knows."""
+        leases = self._worker.leases
+        if not isinstance(verdict, Renewed):
+            log.warning("leases were not renewed, trying again: %s", verdict)
+            return
+        self._renewed_at = self._loop.time()
+        held = set(verdict.fences)
+        for kept in list(leases.kept.values()):
+            if kept.lease.fence not in held and not kept.leaving:
+                leases.lost(kept, LeaseLost(f"Process {kept.lease.process_id!r} was taken over by another worker."))
+        for fence in held:
+            if fence.row not in leases.kept:  # a claim whose answer was lost
+                leases.batcher.submit(Release(fence), lambda verdict: None)
+
+    def _give_up_leases(self) -> None:
+        """No renewal got through for nearly a whole lease: a peer may own our rows by now."""
+        leases = self._worker.leases
+        for kept in list(leases.kept.values()):
+            if not kept.leaving:
+                leases.lost(kept, LeaseLost(f"The lease on {kept.lease.process_id!r} could not be renewed in time."))
+
+    # The dead ----------------------------------------------------------------------------------------------------
+
+    async def _sweeping(self) -> None:
+        worker = self._worker
+        next_slow = 0.0
+        while True:
+            try:
+                for owner in await worker.store.dead_owners():
+                    log.warning("worker %s is dead; its processes are taken over", owner)
+                    await worker.batcher.write(Expire(owner))
+                    await worker.batcher.write(Discharge(owner))
+                    worker.leases.poke()
+                if self._loop.time() >= next_slow:
+                    next_slow = self._loop.time() + SAFETY_POLL_MS / 1_000
+                    await self._slow_look()
+            except InfrastructureError as error:
+                log.error("looking for dead workers failed: %s", error)
+            await asyncio.sleep(SWEEP_MS / 1_000)
+
+    async def _slow_look(self) -> None:
+        worker = self._worker
+        await worker.batcher.write(Sweep(CANCEL_GRACE_MS))
+        worker.leases.look(await worker.store.news(worker.leases.owner))
+        worker.leases.poke()
+        retention_ms = worker.settings.retention_ms
+        if retention_ms is not None:
+            before_ms = await worker.store.now_ms() - retention_ms
+            await worker.batcher.write(Prune(before_ms, PRUNE_PAGE))

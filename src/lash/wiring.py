@@ -1,0 +1,113 @@
+"""The only file that knows concrete classes: a database URL and a word become a store and an engine.
+
+What is wired decides the tier (DESIGN section 9); nothing here is a flag that says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from lash.abc.engine import Engine
+from lash.abc.store import Store
+from lash.core.schedule import Duration
+from lash.errors import BadUrl, InvalidArguments
+from lash.runtime.runtime import Runtime as Kernel
+from lash.runtime.settings import settings_of
+
+Clock = Callable[[], int]
+
+
+class Runtime(Kernel):
+    """A durable runtime on one database.
+
+    ``url``: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` (query ``?sync=normal`` trades the last commits at a
+    power failure for speed), or ``memory://`` (nothing outlives the Python process).
+    ``engine``: ``local`` journals every effect in the store; ``inline`` remembers none; or an ``Engine``.
+    ``worker``: open an embedded worker with the runtime. ``concurrency``: bodies at work at once.
+    ``lease_ttl``: how long a silent worker keeps its processes. ``linger``: how long a body that only waits stays
+    before it parks. ``resident``: parked bodies kept in memory. ``drain``: time for steps in flight when closing.
+    ``host_profile``: only workers of the same profile run what is started here. ``retention``: prune what ended
+    longer ago. ``clock``: epoch milliseconds, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        engine: Literal["local", "inline"] | Engine = "local",
+        worker: bool = True,
+        concurrency: int = 64,
+        lease_ttl: Duration = "10s",
+        linger: Duration = "1s",
+        resident: int = 1_000,
+        drain: Duration = "20s",
+        host_profile: str = "default",
+        retention: Duration | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.url = url
+        settings = settings_of(concurrency, lease_ttl, linger, resident, drain, host_profile, retention)
+        store = store_of(url, clock)
+        super().__init__(store, engine_of(engine, store), settings, worker, clock or wall_clock_ms)
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def store_of(url: str, clock: Clock | None = None) -> Store:
+    """The store a URL names, unopened. Raises ``BadUrl``."""
+    if not isinstance(url, str) or "://" not in url:
+        raise BadUrl(f"{url!r} is no database URL. Use sqlite:///file.db, sqlite:////absolute/file.db or memory://.")
+    scheme, rest = url.split("://", 1)
+    place, _, query = rest.partition("?")
+    options = dict(item.partition("=")[::2] for item in query.split("&") if item)
+    if scheme == "memory":
+        refuse_options(url, options)
+        from lash.stores.memory import MemoryStore
+
+        return MemoryStore(clock)
+    if scheme == "sqlite":
+        host, slash, path = place.partition("/")
+        return sqlite_store(url, host, slash + path, options, clock)
+    raise BadUrl(
+        f"{scheme!r} in {url!r} is no known kind of store. Use sqlite:///file.db, sqlite:////absolute/file.db "
+        "or memory://."
+    )
+
+
+def sqlite_store(url: str, host: str, path: str, options: dict[str, str], clock: Clock | None) -> Store:
+    if host:
+        raise BadUrl(f"{url!r} names a host. A file URL has three slashes (relative) or four (absolute).")
+    name = path[1:]
+    if not name or name == ":memory:" or name.endswith("/"):
+        raise BadUrl(f"{url!r} names no file. Use sqlite:///file.db, or memory:// for a store without a file.")
+    sync = options.pop("sync", "full")
+    if sync not in ("full", "normal"):
+        raise BadUrl(f"sync={sync!r} in {url!r}: use sync=full (the default) or sync=normal.")
+    refuse_options(url, options)
+    from lash.stores.sqlite import SqliteStore
+
+    return SqliteStore(name, sync="full" if sync == "full" else "normal", clock=clock)
+
+
+def refuse_options(url: str, options: dict[str, str]) -> None:
+    if options:
+        raise BadUrl(f"{url!r} has options this store does not know: {', '.join(sorted(options))}.")
+
+
+def engine_of(engine: Literal["local", "inline"] | Engine, store: Store) -> Engine:
+    """The engine a word names, or the engine given."""
+    if engine == "local":
+        from lash.engines.local import LocalEngine
+
+        return LocalEngine(store)
+    if engine == "inline":
+        from lash.engines.inline import InlineEngine
+
+        return InlineEngine()
+    if isinstance(engine, str):
+        raise InvalidArguments(f"engine must be 'local', 'inline' or an Engine, not {engine!r}.")
+    return engine
