@@ -153,7 +153,10 @@ class Renew(NamedTuple):
 
 
 class Continue(NamedTuple):
-    """Replace the arguments and cut the journal, keeping mail → ``Done`` | ``Stale``. The lease is kept."""
+    """Replace the arguments and cut the journal, keeping mail and cancel requests → ``Done`` | ``Stale``.
+
+    The lease is kept.
+    """
 
     fence: Fence
     args: bytes

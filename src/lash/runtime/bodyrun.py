@@ -107,6 +107,8 @@ class BodyRun:
         self.cancelled_ms: int | None = None
         self.cancel_reason = ""
         self.parked = False
+        self.left_open: list[Effect] = []
+        """Waits that were open when the body ended."""
         self.has_slot = False
         """Set by the keeper: the run may proceed without asking."""
         self.draining = False
@@ -429,6 +431,9 @@ class BodyRun:
             self.keeper.on_trouble(self, error)
 
     def _end(self) -> None:
+        self.left_open = [
+            item.effect for item in self.open.values() if item.started and item.effect.kind is EffectKind.WAIT
+        ]
         self.close()
         self.keeper.on_end(self)
 

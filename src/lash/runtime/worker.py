@@ -296,6 +296,9 @@ class Worker:
             else:
                 self.leases.settle_refusal(kept, verdict)
 
+        assert kept.run is not None
+        for effect in kept.run.left_open:  # a signal that one of them was given in the meantime goes back to the mail
+            self.engine.withdraw(kept.run, effect)
         self.batcher.submit(Continue(kept.lease.fence, args), settle)
 
     async def _begin_again(self, kept: Kept) -> None:

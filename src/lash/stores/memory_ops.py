@@ -108,11 +108,11 @@ def perform_fenced(
             return append(t, held, op.type, op.payload, op.key)
         case ops.Continue():
             t.tell(held, ev.CONTINUED, facts.continued(op.args))
-            cut(held, frozenset())
+            cut(held)
             held.news = False
             return Done()
         case ops.Forget():
-            cut(held, frozenset({EntryKind.CANCEL}))
+            cut(held)
             return Done()
         case _:
             assert_never(op)
@@ -252,10 +252,10 @@ def close_wait(t: Tables, held: Held, close_entry: Entry) -> None:
             return
 
 
-def cut(held: Held, kept: frozenset[EntryKind]) -> None:
-    """Drop the journal, all but untaken mail and the ``kept`` kinds."""
+def cut(held: Held) -> None:
+    """Drop the journal, all but untaken mail and cancel requests."""
     held.open = {rank: entry for rank, entry in held.open.items() if entry.kind is EntryKind.MAIL}
-    held.entries = [entry for entry in held.entries if entry.rank in held.open or entry.kind in kept]
+    held.entries = [entry for entry in held.entries if entry.rank in held.open or entry.kind is EntryKind.CANCEL]
 
 
 # Giving the lease back ---------------------------------------------------------------------------------------------

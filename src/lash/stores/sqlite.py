@@ -168,7 +168,6 @@ class SqliteStore:
             self._proofs.acted_upon(owner)
         if written.stirred:
             self._notices.send()
-            self._listeners.notify()
 
     def _open_writer(self) -> Writer:
         if self._writer is None:

@@ -12,7 +12,7 @@ from lash.abc.store import Done, Forget, Look, Put, Recorded, Stale, wait_reply
 from lash.core.effect import DELIVERED, Entry, EntryKind
 from lash.core.lease import Fence
 from lash.stores import facts
-from lash.stores.sql.rows import CLOSE, ENTRY_SQL, LEASED, MAIL, REPLY, STATUSES, WAIT, Hot, unpack_entry
+from lash.stores.sql.rows import CANCEL, CLOSE, ENTRY_SQL, LEASED, MAIL, REPLY, STATUSES, WAIT, Hot, unpack_entry
 from lash.stores.sql.transaction import Scope, Transaction
 
 SCOPE_SQL: Final = (
@@ -162,15 +162,16 @@ def forget(tx: Transaction, op: Forget) -> Done | Stale:
     hot = tx.holder(op.fence)
     if isinstance(hot, Stale):
         return hot
-    cut(tx, op.fence, " AND kind <> 8")
+    cut(tx, op.fence)
     return Done()
 
 
-def cut(tx: Transaction, fence: Fence, kept_sql: str = "") -> None:
-    """Drop the journal, all but untaken mail and what ``kept_sql`` keeps."""
+def cut(tx: Transaction, fence: Fence) -> None:
+    """Drop the journal, all but untaken mail and cancel requests."""
     tx.keep_floors()
     tx.book.scopes.pop(fence.row, None)
     tx.sql(
-        f"DELETE FROM lash_journal WHERE process = ? AND NOT (kind = {MAIL} AND open_key IS NOT NULL){kept_sql}",
+        "DELETE FROM lash_journal WHERE process = ? "
+        f"AND kind <> {CANCEL} AND NOT (kind = {MAIL} AND open_key IS NOT NULL)",
         (fence.row,),
     )

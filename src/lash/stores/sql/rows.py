@@ -53,6 +53,7 @@ WAIT: Final = KIND_CODES[EntryKind.WAIT]
 REPLY: Final = KIND_CODES[EntryKind.REPLY]
 CLOSE: Final = KIND_CODES[EntryKind.CLOSE]
 MAIL: Final = KIND_CODES[EntryKind.MAIL]
+CANCEL: Final = KIND_CODES[EntryKind.CANCEL]
 
 WAITING: Final = ("waiting_on", "waiting_key", "waiting_until_ms")
 BLOCKED: Final = ("blocked_reason", "blocked_detail", "blocked_hash")

@@ -130,15 +130,17 @@ async def continue_cuts_the_journal_and_keeps_mail(s: Stage) -> None:
     await s.do(Signal("p", "kept", b"1", None), object)
     await s.put(fence, 0, step(0), wait(1, "signal:x"))
     s.clock.advance(60)
+    await s.do(Cancel("p", "stop"), object)
     await s.do(Continue(fence, b'[[ "b" ],{"n": 1.0}]'), Done)
-    equal([entry.kind.value for entry in await s.store.history(fence.row, 0)], ["mail"], "journal")
+    left = [entry.kind.value for entry in await s.store.history(fence.row, 0)]
+    equal(left, ["mail", "cancel"], "what the new beginning still hears")
     record = (await s.row("p")).record
     equal((record.spec.args, record.began_ms), (b'[["b"],{"n":1.0}]', s.clock.now_ms), "arguments and beginning")
     equal(record.spec.definition, s.specs["p"].definition, "definition")
     await s.put(fence, 0, step(0))
     await s.do(Signal("p", "x", b"2", None), object)
     kinds = [entry.kind.value for entry in await s.store.history(fence.row, 0)]
-    equal(kinds, ["mail", "step", "mail"], "the wait of the former life is gone")
+    equal(kinds, ["mail", "cancel", "step", "mail"], "the wait of the former life is gone")
 
 
 @case
