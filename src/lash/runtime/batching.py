@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from lash.abc.engine import LateOp
@@ -64,15 +65,7 @@ class Batcher:
         """Queue one operation and wait for its verdict."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 
-        def settle(verdict: Verdict | BaseException) -> None:
-            if future.done():
-                return
-            if isinstance(verdict, BaseException):
-                future.set_exception(verdict)
-            else:
-                future.set_result(verdict)
-
-        self.submit(op, settle)
+        self.submit(op, partial(settle_future, future))
         return await future
 
     def _ring(self) -> None:
@@ -106,3 +99,13 @@ class Batcher:
         for (_, sink), verdict in zip(batch, verdicts, strict=True):
             sink(verdict)
         self._after_commit(ops, verdicts)
+
+
+def settle_future(future: asyncio.Future[Verdict], verdict: Verdict | BaseException) -> None:
+    """Hand a verdict to somebody who may have stopped waiting."""
+    if future.done():
+        return
+    if isinstance(verdict, BaseException):
+        future.set_exception(verdict)
+    else:
+        future.set_result(verdict)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lash.abc.engine import Engine, Services
@@ -35,7 +36,7 @@ from lash.core.ids import mint
 from lash.core.process import ProcessRow, ProcessSpec
 from lash.limits import STEP_THREADS_MAX
 from lash.runtime.access import StoreAccess
-from lash.runtime.batching import Batcher
+from lash.runtime.batching import Batcher, settle_future
 from lash.runtime.checks import check_facets
 from lash.runtime.registry import Process, Registry
 from lash.runtime.rounds import Rounds
@@ -132,28 +133,24 @@ class Opening:
         self.worker = worker
         return worker
 
-    async def start(self, spec: ProcessSpec) -> Verdict:
-        """Write a start. With a slot free here the row is leased in the same transaction and runs at once."""
+    def start(self, spec: ProcessSpec) -> asyncio.Future[Verdict]:
+        """Queue a start. With a slot free here the row is leased in the same transaction and runs at once."""
+        started: asyncio.Future[Verdict] = self._loop.create_future()
         worker = self.worker
-        if worker is None or not self._takes_starts(worker) or spec.delay_ms:
-            return await self.batcher.write(Start(spec))
+        if worker is None or spec.delay_ms or not self._takes_starts(worker):
+            self.batcher.submit(Start(spec), partial(settle_future, started))
+            return started
         leases = worker.leases
         leases.slots.reserved += 1
-        started: asyncio.Future[Verdict] = self._loop.create_future()
 
         def settle_start(verdict: Verdict | BaseException) -> None:
             leases.slots.reserved -= 1
             if isinstance(verdict, Started) and verdict.claimed is not None:
                 worker.admit(verdict.claimed)
-            if started.done():
-                return
-            if isinstance(verdict, BaseException):
-                started.set_exception(verdict)
-            else:
-                started.set_result(verdict)
+            settle_future(started, verdict)
 
         self.batcher.submit(Start(spec, leases.owner, self.settings.lease_ttl_ms), settle_start)
-        return await started
+        return started
 
     def _takes_starts(self, worker: Worker) -> bool:
         driving = self._rounds is not None and self._rounds.driving

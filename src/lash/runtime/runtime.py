@@ -207,7 +207,7 @@ class Runtime:
                 host_profile=self._settings.host_profile,
             )
             prepared.append((spec, process))
-        verdicts = await asyncio.gather(*(opened.start(spec) for spec, _ in prepared))
+        verdicts = await asyncio.gather(*[opened.start(spec) for spec, _ in prepared])
         for verdict, (spec, _) in zip(verdicts, prepared, strict=True):
             self._settle_start(verdict, spec)
         return [Handle(self._access, spec.id, process.signature.result) for spec, process in prepared]
