@@ -55,7 +55,7 @@ class JournalEngine:
         self.services.submit(partial(self._put, scope), partial(self._settle, scope))
 
     def _put(self, scope: Scope) -> Put:
-        return Put(scope.fence, scope.seen, self._gathering.pop(scope))
+        return Put(scope.fence, scope.seen, self._gathering.pop(scope, []))  # none: the scope met trouble meanwhile
 
     def _settle(self, scope: Scope, verdict: Verdict | BaseException) -> None:
         if isinstance(verdict, BaseException):

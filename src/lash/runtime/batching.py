@@ -7,6 +7,7 @@ the order of the commit, so that a caller who must see entries in rank order see
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
@@ -16,38 +17,44 @@ from lash.abc.store import Op, Store, Verdict
 from lash.errors import StoreUnavailable
 from lash.limits import BATCH_OPS_MAX
 
+log = logging.getLogger("lash.worker")
+
 Sink: TypeAlias = "Callable[[Verdict | BaseException], None]"
 
 
 class Batcher:
-    """One writer task per runtime. ``open`` on the loop that will use it; ``close`` flushes what is queued."""
+    """One writer per runtime. ``open`` on the loop that will use it; ``close`` flushes what is queued.
+
+    Verdicts are handed out in a plain callback of the loop, never inside a task, so that whoever gets one may run a
+    body at once.
+    """
 
     def __init__(self, store: Store, after_commit: Callable[[list[Op], list[Verdict]], None]) -> None:
         self._store = store
         self._after_commit = after_commit
         self._queue: list[tuple[Op | LateOp, Sink]] = []
-        self._wake: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._scheduled = False
+        self._slow: asyncio.Task[None] | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._closing = True
+        self._loop = asyncio.get_running_loop()
         self.transactions = 0
 
     def open(self) -> None:
         self._closing = False
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="lash-writer")
 
     async def close(self) -> None:
+        """Write what is queued; refuse what comes later."""
         self._closing = True
-        self._ring()
-        if self._task is not None:
-            await self._task
-            self._task = None
+        while self._queue or self._scheduled or self._slow is not None:
+            self._emptied = self._loop.create_future()
+            await self._emptied
 
     def abort(self) -> None:
         """Drop everything at once, as a crash would."""
         self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        if self._slow is not None:
+            self._slow.cancel()
         self._queue.clear()
 
     def submit(self, op: Op | LateOp, sink: Sink) -> None:
@@ -59,46 +66,63 @@ class Batcher:
             sink(StoreUnavailable("The runtime is closed; nothing was written."))
             return
         self._queue.append((op, sink))
-        self._ring()
+        self._schedule()
 
     async def write(self, op: Op) -> Verdict:
         """Queue one operation and wait for its verdict."""
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-
+        future: asyncio.Future[Verdict] = self._loop.create_future()
         self.submit(op, partial(settle_future, future))
         return await future
 
-    def _ring(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+    def _schedule(self) -> None:
+        if not self._scheduled and self._slow is None:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            if not self._queue:
-                if self._closing:
-                    return
-                self._wake = loop.create_future()
-                await self._wake
-                continue
-            batch = self._queue[:BATCH_OPS_MAX]
-            del self._queue[:BATCH_OPS_MAX]
-            await self._commit(batch)
+    def _flush(self) -> None:
+        self._scheduled = False
+        batch = self._queue[:BATCH_OPS_MAX]
+        del self._queue[:BATCH_OPS_MAX]
+        if batch:
+            self.transactions += 1
+            ops = [op() if callable(op) else op for op, _ in batch]
+            try:
+                verdicts = self._store.write_now(ops)
+            except BaseException as error:  # noqa: BLE001  # whatever stopped the transaction is every caller's answer
+                self._finish(batch, ops, error)
+                return
+            if verdicts is None:
+                self._slow = self._loop.create_task(self._write_slowly(batch, ops), name="lash-writer")
+                return
+            self._finish(batch, ops, verdicts)
+        elif self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
 
-    async def _commit(self, batch: list[tuple[Op | LateOp, Sink]]) -> None:
-        self.transactions += 1
-        ops = [op() if callable(op) else op for op, _ in batch]
+    async def _write_slowly(self, batch: list[tuple[Op | LateOp, Sink]], ops: list[Op]) -> None:
+        result: list[Verdict] | BaseException
         try:
-            verdicts = await self._store.write(ops)
+            result = await self._store.write(ops)
         except asyncio.CancelledError:
+            self._slow = None
             raise
-        except BaseException as error:  # noqa: BLE001  # whatever stopped the transaction is every caller's answer
-            for _, sink in batch:
-                sink(error)
-            return
-        for (_, sink), verdict in zip(batch, verdicts, strict=True):
-            sink(verdict)
-        self._after_commit(ops, verdicts)
+        except BaseException as error:  # noqa: BLE001  # as in _flush
+            result = error
+        self._loop.call_soon(self._finish, batch, ops, result)
+
+    def _finish(
+        self, batch: list[tuple[Op | LateOp, Sink]], ops: list[Op], result: list[Verdict] | BaseException
+    ) -> None:
+        self._slow = None
+        answers = [result] * len(batch) if isinstance(result, BaseException) else result
+        for (_, sink), answer in zip(batch, answers, strict=True):
+            try:
+                sink(answer)
+            except Exception:
+                log.exception("a verdict could not be handled")  # and the others must still get theirs
+        if not isinstance(result, BaseException):
+            self._after_commit(ops, result)
+        if self._queue or self._closing:
+            self._schedule()
 
 
 def settle_future(future: asyncio.Future[Verdict], verdict: Verdict | BaseException) -> None:

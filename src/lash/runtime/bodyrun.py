@@ -168,9 +168,13 @@ class BodyRun:
         self.wake()
 
     def wake(self) -> None:
-        """Proceed soon, if there is anything to do and a slot to do it in."""
-        if not self._scheduled and not self.closed:
-            self._scheduled = True
+        """Proceed, if there is a slot for it: at once from a plain callback, soon from inside a task."""
+        if self._scheduled or self.closed:
+            return
+        self._scheduled = True
+        if asyncio.current_task() is None and not self.loop.is_running():
+            self._proceed_with_slot()
+        else:
             self._worker_loop.call_soon(self._proceed_with_slot)
 
     def _proceed_with_slot(self) -> None:
@@ -213,7 +217,8 @@ class BodyRun:
             if self._hear(inbox.popleft()):
                 loop.activate()
         else:
-            self.wake()
+            self._scheduled = True  # a long history: the worker's loop gets a turn
+            self._worker_loop.call_soon(self._proceed_with_slot)
         if main.done() and self.replaying:
             self._check_leftovers()
 

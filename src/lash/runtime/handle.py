@@ -99,7 +99,9 @@ class Handle(Generic[T]):
         self, message: str, *, code: str = "external_failure", failure_class: str = "external", raw: object = None
     ) -> None:
         """Fail an external process. Raises ``NotAuthorised`` for any other kind."""
-        await self._access.close(self._id, Failed(Failure(failure_class, code, message, raw_or_none(raw))))
+        failure = Failure(failure_class, code, message, raw_or_none(raw))
+        codec.encode(failure.as_json(), "failure")  # refused here, not in the middle of somebody's transaction
+        await self._access.close(self._id, Failed(failure))
 
 
 def value_of_outcome(outcome: Outcome, shape: Shape, process_id: str) -> object:

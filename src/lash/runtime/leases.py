@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from lash.abc.engine import Engine
 from lash.abc.store import Done, Finish, Look, Park, Progress, Recorded, Release, Stale, Verdict
 from lash.core.lease import Fence
-from lash.core.outcome import Abandoned, Outcome
+from lash.core.outcome import Abandoned, Outcome, text_of
 from lash.core.process import Blocked
 from lash.core.schedule import backoff_ms
 from lash.errors import LeaseLost
@@ -146,24 +146,31 @@ class Leases:
                 self._loop.call_later(backoff_ms(tries + 1) / 1_000, self.release, kept, pause_ms, blocked, tries + 1)
             else:
                 self.forget(kept)
+                if isinstance(verdict, Stale):
+                    self.hub.changed()  # an outcome of ours may have been written and its answer lost
 
         self.batcher.submit(Release(kept.lease.fence, pause_ms, blocked), settle)
 
     def give_back(self, kept: Kept, error: BaseException, faults: int) -> None:
-        """Trouble: visible on the row and in the report, and tried again after a pause."""
+        """Trouble: visible on the row and in the report, and tried again after a pause, unless it may run only once."""
         process_id = kept.lease.process_id
         reason = reason_of(error)
         self.faults.append(Fault(process_id, reason, str(error)))
+        if begun_once(kept):
+            log.error("process %s is abandoned: %s: %s", process_id, reason, error)
+            self.abandon(kept, "owner_trouble", reason)
+            return
         log.error("process %s is put back: %s: %s", process_id, reason, error)
         code_hash = kept.process.code_hash if kept.process is not None else ""
         count = max(faults, 1 if kept.record.blocked is not None else 0) + 1
-        self.release(kept, backoff_ms(count), Blocked(reason, str(error)[:2_000], code_hash))
+        self.release(kept, backoff_ms(count), Blocked(reason, text_of(error, str)[:2_000], code_hash))
 
     def progress(self, kept: Kept) -> None:
         self.batcher.submit(Progress(kept.lease.fence), lambda verdict: None)
 
-    def finish(self, kept: Kept, outcome: Outcome) -> None:
-        """Write the outcome."""
+    def finish(self, kept: Kept, outcome: Outcome, tries: int = 0) -> None:
+        """Write the outcome. While the store is away, a body that can run again does; of one that cannot, the outcome
+        is kept and tried again."""
         kept.leaving = True
         kept.stop_timers()
         self.free_slot(kept)
@@ -173,6 +180,11 @@ class Leases:
                 self.counters.ended += 1
                 self.forget(kept)
                 self.hub.ended(kept.lease.process_id, outcome)
+            elif isinstance(verdict, BaseException) and begun_once(kept) and not self.draining:
+                self._loop.call_later(backoff_ms(tries + 1) / 1_000, self.finish, kept, outcome, tries + 1)
+            elif tries or (isinstance(verdict, BaseException) and begun_once(kept)):
+                self.forget(kept)  # written by an earlier try, or left to the end of the lease
+                self.hub.changed()
             else:
                 self.settle_refusal(kept, verdict)
 
@@ -196,11 +208,11 @@ class Leases:
         self.forget(kept)
         close_run(kept)
 
-    def abandon(self, kept: Kept) -> None:
-        """The worker leaves and the contract is to run once: say so."""
+    def abandon(self, kept: Kept, writer: str = "owner_drain", reason: str | None = None) -> None:
+        """The worker leaves, or cannot go on, and the contract is to run once: say so."""
         close_run(kept)
-        evidence: dict[str, object] = {"writer": "owner_drain", "owner": self.owner, "attempt": kept.record.attempts}
-        self.finish(kept, Abandoned(evidence))
+        evidence: dict[str, object] = {"writer": writer, "owner": self.owner, "attempt": kept.record.attempts}
+        self.finish(kept, Abandoned(evidence if reason is None else evidence | {"reason": reason}))
 
     def forget(self, kept: Kept) -> None:
         """The row is no longer this worker's concern."""
@@ -222,3 +234,8 @@ class Leases:
             self._loop.call_soon(following.run.proceed)
         elif not self.draining:
             self.poke()
+
+
+def begun_once(kept: Kept) -> bool:
+    """A body that may never run again has begun: whatever the trouble, its row must not become claimable."""
+    return kept.record.spec.recovery == "once" and kept.run is not None and kept.run.main is not None

@@ -14,6 +14,7 @@ from lash.core.process import Lane
 from lash.core.schedule import backoff_ms
 from lash.errors import InfrastructureError, LeaseLost
 from lash.limits import CANCEL_GRACE_MS, PRUNE_PAGE, SAFETY_POLL_MS, SWEEP_MS
+from lash.runtime.leases import begun_once
 from lash.runtime.worker import Worker
 
 log = logging.getLogger("lash.worker")
@@ -131,13 +132,17 @@ class Rounds:
         await worker.batcher.write(Enlist(worker.leases.owner, worker.lanes, self._about, worker.settings.lease_ttl_ms))
 
     async def _renewing(self) -> None:
+        """Every third of a lease. A store that does not answer costs the leases before they run out; a worker that was
+        itself stopped or blocked for long asks first, for the answer tells what it still holds."""
         ttl_s = self._worker.settings.lease_ttl_ms / 1_000
         while True:
+            began = self._loop.time()
             await asyncio.sleep(ttl_s / 3)
+            overslept_s = self._loop.time() - began - ttl_s / 3
             self._worker.batcher.submit(
                 Renew(self._worker.leases.owner, self._worker.settings.lease_ttl_ms), self._on_renewed
             )
-            if self._loop.time() - self._renewed_at > ttl_s * 5 / 6:
+            if self._loop.time() - self._renewed_at > ttl_s * 5 / 6 and overslept_s < ttl_s / 6:
                 self._give_up_leases()
 
     def _on_renewed(self, verdict: Verdict | BaseException) -> None:
@@ -156,10 +161,11 @@ class Rounds:
                 leases.batcher.submit(Release(fence), lambda verdict: None)
 
     def _give_up_leases(self) -> None:
-        """No renewal got through for nearly a whole lease: a peer may own our rows by now."""
+        """No renewal got through for nearly a whole lease: a peer may own our rows by now. What runs once is owned by
+        nobody else, ever: at worst it is closed, and then its writes are refused."""
         leases = self._worker.leases
         for kept in list(leases.kept.values()):
-            if not kept.leaving:
+            if not kept.leaving and not begun_once(kept):
                 leases.lost(kept, LeaseLost(f"The lease on {kept.lease.process_id!r} could not be renewed in time."))
 
     # The dead ----------------------------------------------------------------------------------------------------

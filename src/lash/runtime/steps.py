@@ -132,14 +132,17 @@ class StepCall:
             return await cast("asyncio.Future[object]", self.function(*self.args, **self.kwargs))
         context = copy_context()
         loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(threads(), context.run, self._in_thread)
+        value, error = await loop.run_in_executor(threads(), context.run, self._in_thread)
+        if error is not None:
+            raise error
         return await value if inspect.isawaitable(value) else value
 
-    def _in_thread(self) -> object:
+    def _in_thread(self) -> tuple[object, BaseException | None]:
+        """What the function gave or raised, as a value: a future cannot carry every exception."""
         try:
-            return self.function(*self.args, **self.kwargs)
-        except StopIteration as error:  # which a future cannot carry
-            raise RuntimeError("the step raised StopIteration") from error
+            return self.function(*self.args, **self.kwargs), None
+        except BaseException as error:  # noqa: BLE001  # raised again on the loop
+            return None, error
 
     def _failed(self, error: BaseException, attempt: int, began_ms: int, now_ms: Callable[[], int]) -> Reply | Again:
         failure = failure_of(error)

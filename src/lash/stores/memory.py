@@ -53,6 +53,9 @@ class MemoryStore:
         """Nothing to do: other Runtimes may still use the store."""
 
     async def write(self, ops: Sequence[Op]) -> list[Verdict]:
+        return self.write_now(ops)
+
+    def write_now(self, ops: Sequence[Op]) -> list[Verdict]:
         with self._lock:
             tables = self._tables
             tables.now_ms = self._clock()

@@ -163,6 +163,10 @@ class SqliteStore:
     async def write(self, ops: Sequence[Op]) -> list[Verdict]:
         return (await self._open_writer().write(ops)).verdicts
 
+    def write_now(self, ops: Sequence[Op]) -> list[Verdict] | None:
+        written = self._open_writer().write_now(ops)
+        return None if written is None else written.verdicts
+
     def _committed(self, written: Written) -> None:
         for owner in written.expired:
             self._proofs.acted_upon(owner)

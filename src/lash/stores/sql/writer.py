@@ -70,18 +70,22 @@ class Writer:
 
     async def write(self, ops: Sequence[Op]) -> Written:
         """One transaction. Raises ``StoreUnavailable``; then nothing was written."""
-        work: Work = partial(perform_all, ops)
-        if self.inline and not self.queued and not self._closed:
-            try:
-                written = self.commit(work)
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    raise explained(error, self.path) from error
-            else:
-                self.inline_commits += 1
-                self.committed(written)
-                return written
-        return await self.submit(work)
+        written = self.write_now(ops)
+        return await self.submit(partial(perform_all, ops)) if written is None else written
+
+    def write_now(self, ops: Sequence[Op]) -> Written | None:
+        """The same at once, or None when the disk is slow, the file locked or a batch under way."""
+        if not self.inline or self.queued or self._closed:
+            return None
+        try:
+            written = self.commit(partial(perform_all, ops))
+        except sqlite3.Error as error:
+            if is_busy(error):
+                return None
+            raise explained(error, self.path) from error
+        self.inline_commits += 1
+        self.committed(written)
+        return written
 
     async def submit(self, work: Work) -> Written:
         """The same for anything else, always on the thread."""
