@@ -13,6 +13,8 @@ from typing import NamedTuple
 class EffectKind(Enum):
     """What a body can ask for. ``sleep`` is a timer, numbered on its own; the others share one count."""
 
+    __hash__ = object.__hash__  # members are single; Enum's own hash is Python code, and this is looked up per step
+
     STEP = "step"
     COMMAND = "command"
     WAIT = "wait"
@@ -34,6 +36,8 @@ class EntryKind(Enum):
     mail     a signal nobody waited for yet; ``ordinal`` is its event's sequence
     ======== ================================================================================================
     """
+
+    __hash__ = object.__hash__  # as above
 
     STEP = "step"
     COMMAND = "command"

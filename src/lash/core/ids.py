@@ -34,7 +34,7 @@ def scope_of(process_id: str, generation: int) -> str:
 
 
 def child_id(parent: str, ordinal: int) -> ProcessId:
-    """The id of the child that effect ``ordinal`` of scope ``parent`` starts: readable while short, hashed when long."""
+    """The id of the child that effect ``ordinal`` of ``parent`` starts: readable while short, hashed when long."""
     name = f"{parent}.{ordinal}"
     if len(name) <= ID_CHARS_MAX:
         return ProcessId(name)

@@ -6,13 +6,14 @@ others ``message`` (and ``evidence`` where a third party closed it).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
 from lash.core import codec
 from lash.errors import LashError, NotCompleted, Terminal
-from lash.limits import FAILURE_MESSAGE_CHARS_MAX
+from lash.limits import FAILURE_MESSAGE_CHARS_MAX, ID_CHARS_MAX, RAW_BYTES_MAX
 
 FAILURE_CLASSES: Final = (
     "invalid_request",
@@ -92,7 +93,8 @@ class Cancelled:
 @dataclass(frozen=True, slots=True)
 class Abandoned:
     evidence: dict[str, object]
-    """Who closed it and why: ``writer`` (``sweep`` or ``owner_drain``), ``owner``, ``attempt``."""
+    """Who closed it and why: ``writer`` (``sweep``, ``owner_drain`` or ``owner_trouble``), ``owner``, ``attempt``, and
+    the ``reason`` of the trouble."""
     status = Status.ABANDONED
 
 
@@ -126,24 +128,38 @@ def outcome_of(status: Status, payload: bytes) -> Outcome:
 
 def failure_of(error: BaseException, code: str | None = None) -> Failure:
     """What is kept of an exception. Its text is cut at ``FAILURE_MESSAGE_CHARS_MAX`` and made encodable."""
-    text = (str(error) or type(error).__name__)[:FAILURE_MESSAGE_CHARS_MAX]
-    message = codec.safe_text(text) if any("\ud800" <= char <= "\udfff" for char in text) else text
+    message = text_of(error, str)[:FAILURE_MESSAGE_CHARS_MAX] or word(type(error).__name__)
     if isinstance(error, NotCompleted):
-        return Failure(error.failure_class, error.failure_code or error.code, message, error.raw)
+        kind, name = word(error.failure_class), word(error.failure_code or error.code)
+        return Failure(kind, name, message, raw_or_none(error.raw))
     if isinstance(error, Terminal):
-        return Failure("execution", error.code, message, raw_or_none(error.raw))
+        return Failure("execution", word(error.code), message, raw_or_none(error.raw))
     if isinstance(error, TimeoutError):
         return Failure("timeout", code or "timeout", message)
     if isinstance(error, LashError):
         return Failure("execution", error.code, message)
-    return Failure("execution", code or type(error).__name__, message)
+    return Failure("execution", code or word(type(error).__name__), message)
+
+
+def text_of(value: object, show: Callable[[object], str]) -> str:
+    """``value`` shown, encodable, and empty where showing it fails: a failure must never fail to be recorded."""
+    try:
+        return codec.safe_text(show(value))
+    except Exception:  # noqa: BLE001  # a user's own __str__ or __repr__
+        return ""
+
+
+def word(value: object) -> str:
+    """A class or code as users give them, fit to be stored."""
+    return text_of(value, str)[:ID_CHARS_MAX]
 
 
 def raw_or_none(raw: object) -> object:
-    """``raw`` as plain JSON, or its printed form where it has none: a failure must never fail to be recorded."""
+    """``raw`` as plain JSON, or its printed form where it has none or is too large to be kept beside a message."""
     if raw is None:
         return None
     try:
-        return codec.decode(codec.encode(raw, "raw"))
+        data = codec.encode(raw, "raw")
     except LashError:
-        return codec.safe_text(repr(raw)[:FAILURE_MESSAGE_CHARS_MAX])
+        return text_of(raw, repr)[:FAILURE_MESSAGE_CHARS_MAX]
+    return codec.decode(data) if len(data) <= RAW_BYTES_MAX else text_of(raw, repr)[:FAILURE_MESSAGE_CHARS_MAX]
