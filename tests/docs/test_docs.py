@@ -42,3 +42,17 @@ def test_some_pages_have_code() -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{name_of(page)} links to {target}, which is not there"
+
+
+NAMED = re.compile(r"`((?:test_|[a-z]+_[a-z]+_)[a-z0-9_]+)`")
+FUNCTION = re.compile(r"^(?:async )?def (\w+)\(", re.MULTILINE)
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    """The page names a test for each promise; a promise whose test has gone must not stay on the page."""
+    sources = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "src/lash/testing/conformance").rglob("*.py")]
+    known = {name for source in sources for name in FUNCTION.findall(source.read_text(encoding="utf-8"))}
+    page = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
+    named = set(NAMED.findall(page)) - {"process_recovery_failed"}
+    assert len(named) > 30
+    assert named - known == set()
