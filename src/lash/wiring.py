@@ -12,7 +12,7 @@ from typing import Literal
 from lash.abc.engine import Engine
 from lash.abc.store import Store
 from lash.core.schedule import Duration
-from lash.errors import BadUrl, InvalidArguments
+from lash.errors import BadUrl, InvalidArguments, RuntimeNotOpen
 from lash.runtime.runtime import Runtime as Kernel
 from lash.runtime.settings import settings_of
 
@@ -48,9 +48,22 @@ class Runtime(Kernel):
         clock: Clock | None = None,
     ) -> None:
         self.url = url
+        self._words: Literal["local", "inline"] | None = engine if isinstance(engine, str) else None
         settings = settings_of(concurrency, lease_ttl, linger, resident, drain, host_profile, retention)
         store = store_of(url, clock)
         super().__init__(store, engine_of(engine, store), settings, worker, clock or wall_clock_ms)
+
+    def move(self, url: str) -> None:
+        """The same app on another database, for operators (``lash --url``). Raises ``RuntimeNotOpen`` once open.
+
+        A ``local`` engine moves along; any other stays as it is.
+        """
+        if self._opening is not None:
+            raise RuntimeNotOpen(f"The runtime is open on {self.url!r}; move it before it is opened.")
+        self._parts.store = store_of(url)
+        if self._words is not None:
+            self._parts.engine = engine_of(self._words, self._parts.store)
+        self.url = url
 
 
 def wall_clock_ms() -> int:

@@ -169,9 +169,10 @@ class Forget(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """An operator's wish: claimable now, whatever the back-off or timer → ``Done`` | ``Ended`` | ``Unknown``.
+    """An operator's wish: claimable now, whatever the back-off → ``Done`` | ``Ended`` | ``Unknown``.
 
-    A leased row is left alone (``Done``).
+    A leased row is left alone (``Done``). What the journal says stays as it is: a timer that is not due, and the pause
+    before a step's next attempt, make the body park again.
     """
 
     process_id: str

@@ -1,0 +1,1 @@
+"""The `lash` command: words on a terminal, nothing that the library could not do."""

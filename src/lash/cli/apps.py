@@ -1,0 +1,90 @@
+"""Opening a database for one command. A command that only looks never makes a database, and never runs a worker.
+
+Where the database is: ``--url``, else ``LASH_URL``, else the app's own where there is a TARGET.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from lash.cli.target import load_target
+from lash.core.process import ProcessRow, Tombstone
+from lash.errors import InfrastructureError, UsageError
+from lash.runtime.runtime import Runtime
+from lash.runtime.watch import gone
+from lash.wiring import Runtime as WiredRuntime, store_of
+
+T = TypeVar("T")
+
+
+class NoUrl(UsageError):
+    code = "no_url"
+
+
+class NoDatabase(InfrastructureError):
+    """There is nothing where the URL points, and the command at hand has no business making it."""
+
+    code = "no_database"
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def database_url(url: str | None) -> str:
+    """``url``, checked to be one that outlives this command. Raises ``NoUrl`` and ``BadUrl``."""
+    if not url:
+        raise NoUrl("Which database? Give --url sqlite:///file.db, or set LASH_URL.")
+    store = store_of(url)
+    if not all(store.facets.values()):
+        raise NoUrl(f"{url} keeps nothing beyond one Python process, so there is nothing to see. Name a database file.")
+    return url
+
+
+@asynccontextmanager
+async def opened(url: str | None, create: bool = False) -> AsyncGenerator[Runtime]:
+    """A Runtime without processes and without a worker. Raises ``NoDatabase`` where there is none to open."""
+    where = database_url(url)
+    if not create:
+        check_exists(where)
+    async with WiredRuntime(where, worker=False) as app:
+        yield app
+
+
+def check_exists(url: str) -> None:
+    path = getattr(store_of(url), "path", None)
+    if isinstance(path, str) and not os.path.exists(path):
+        raise NoDatabase(
+            f"There is no database {path}. Check --url and LASH_URL; `lash migrate` or a first start makes one.",
+            path=path,
+        )
+
+
+def load_app(target: str, url: str | None) -> Runtime:
+    """The Runtime of a TARGET, moved to another database where one is named."""
+    app = load_target(target)
+    if url and isinstance(app, WiredRuntime):
+        app.move(url)
+    return app
+
+
+def outlives_us(app: Runtime) -> bool:
+    """Whether what an opened app keeps is there after this command has ended."""
+    return all(app.store.facets.values())
+
+
+def url_of(app: Runtime) -> str:
+    """Where an app keeps its work, for people."""
+    return app.url if isinstance(app, WiredRuntime) else "a store of its own"
+
+
+async def row_of(app: Runtime, process_id: str) -> ProcessRow:
+    """Raises ``ProcessUnknown`` and ``ProcessPruned``."""
+    (row,) = await app.store.get((process_id,))
+    if row is None or isinstance(row, Tombstone):
+        raise gone(process_id, row)
+    return row
