@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from lash.cli import exits, output as out
+from lash.cli.apps import NoUrl, load_app, opened, outlives_us, row_of, url_of
 from lash.cli.documents import list_in, object_in, outcome_document, row_document
 from lash.cli.explain import explain_process
 from lash.cli.looking import outcome_words
-from lash.cli.apps import NoUrl, load_app, opened, outlives_us, row_of, url_of
 from lash.core.process import EXTERNAL, ProcessRow
 from lash.core.schedule import duration_ms
 from lash.errors import InvalidArguments, NotRegistered, ProcessPruned, ProcessUnknown, UsageError

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lash.cli import exits, output as out
-from lash.cli.lint import Finding, lint_file
 from lash.cli.apps import load_app
+from lash.cli.lint import Finding, lint_file
 from lash.cli.target import TargetBroken, TargetWithoutRuntime, parse_target
 from lash.runtime.runtime import Runtime
 

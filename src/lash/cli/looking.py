@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from lash.abc.store import ProcessFilter
 from lash.cli import output as out
+from lash.cli.apps import opened, row_of
 from lash.cli.documents import (
     Document,
     entry_document,
@@ -22,7 +23,6 @@ from lash.cli.documents import (
 )
 from lash.cli.explain import Explanation, explain_process
 from lash.cli.journal import Journal, Line
-from lash.cli.apps import opened, row_of
 from lash.core import codec, event as ev
 from lash.core.event import Event
 from lash.core.process import ProcessRow

@@ -107,9 +107,9 @@ def start(
     as_json: Json = False,
 ) -> int:
     """Start a process; needs no worker."""
-    from lash.cli import acting, session
+    from lash.cli import acting, apps
 
-    return session.run(
+    return apps.run(
         acting.start(target, name, arguments, url, process_id, delay, tag or [], priority, wait, timeout, as_json)
     )
 
@@ -127,17 +127,17 @@ def ls(
     as_json: Json = False,
 ) -> None:
     """List processes, newest first."""
-    from lash.cli import looking, session
+    from lash.cli import apps, looking
 
-    session.run(looking.ls(url, status, name, tag, limit, after, as_json))
+    apps.run(looking.ls(url, status, name, tag, limit, after, as_json))
 
 
 @app.command()
 def show(process_id: Id, url: Url = None, as_json: Json = False) -> None:
     """One process: its record, steps, signals and children."""
-    from lash.cli import looking, session
+    from lash.cli import apps, looking
 
-    session.run(looking.show(url, process_id, as_json))
+    apps.run(looking.show(url, process_id, as_json))
 
 
 @app.command()
@@ -149,17 +149,17 @@ def events(
     as_json: Json = False,
 ) -> None:
     """The log of one process."""
-    from lash.cli import looking, session
+    from lash.cli import apps, looking
 
-    session.run(looking.events(url, process_id, after, follow, as_json))
+    apps.run(looking.events(url, process_id, after, follow, as_json))
 
 
 @app.command()
 def explain(process_id: Id, url: Url = None, as_json: Json = False) -> None:
     """Say in words why a process is not moving."""
-    from lash.cli import looking, session
+    from lash.cli import apps, looking
 
-    session.run(looking.explain(url, process_id, as_json))
+    apps.run(looking.explain(url, process_id, as_json))
 
 
 @app.command()
@@ -172,9 +172,9 @@ def signal(
     as_json: Json = False,
 ) -> None:
     """Send a signal; it is kept until the body asks for it."""
-    from lash.cli import acting, session
+    from lash.cli import acting, apps
 
-    session.run(acting.signal(url, process_id, name, payload, key, as_json))
+    apps.run(acting.signal(url, process_id, name, payload, key, as_json))
 
 
 @app.command()
@@ -185,17 +185,17 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Ask a process to stop, and its children with it."""
-    from lash.cli import acting, session
+    from lash.cli import acting, apps
 
-    session.run(acting.cancel(url, process_id, reason, as_json))
+    apps.run(acting.cancel(url, process_id, reason, as_json))
 
 
 @app.command()
 def retry(process_id: Id, url: Url = None, as_json: Json = False) -> None:
     """Make a blocked or postponed process claimable now."""
-    from lash.cli import acting, session
+    from lash.cli import acting, apps
 
-    session.run(acting.retry(url, process_id, as_json))
+    apps.run(acting.retry(url, process_id, as_json))
 
 
 @app.command()
@@ -206,9 +206,9 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Delete what ended long ago, with its journal."""
-    from lash.cli import acting, session
+    from lash.cli import acting, apps
 
-    session.run(acting.prune(url, older_than, yes, as_json))
+    apps.run(acting.prune(url, older_than, yes, as_json))
 
 
 @app.command()
@@ -223,7 +223,7 @@ def migrate(
     if sql:
         upkeep.print_migrations(as_json)
     else:
-        session.run(upkeep.migrate(url, as_json))
+        apps.run(upkeep.migrate(url, as_json))
 
 
 @app.command()
@@ -231,7 +231,7 @@ def doctor(url: Url = None, as_json: Json = False) -> int:
     """Is the database well, and is its work being served?"""
     from lash.cli import apps, upkeep
 
-    return session.run(upkeep.doctor(url, as_json))
+    return apps.run(upkeep.doctor(url, as_json))
 
 
 @app.command()

@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from lash.abc.store import ProcessFilter, WorkerRecord
 from lash.cli import exits, output as out
-from lash.cli.documents import list_in, object_in, state_of, worker_document
 from lash.cli.apps import database_url, opened
+from lash.cli.documents import list_in, object_in, state_of, worker_document
 from lash.core.outcome import Status
 from lash.core.process import EXTERNAL, ProcessRow, lane_of
 from lash.limits import CANCEL_GRACE_MS, PAGE_ROWS_MAX

@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 
 from lash.cli import exits, output as out
+from lash.cli.apps import database_url
 from lash.cli.demo.app import Setting
 from lash.cli.demo.crew import Crew
 from lash.cli.demo.plan import Plan, make_plan
 from lash.cli.demo.reckoning import reckon, reckoning_document
 from lash.cli.demo.story import DemoFailed, Story
 from lash.cli.demo.view import say_plan, say_reckoning, view_for
-from lash.cli.apps import database_url
 
 
 def demo(folder: str | None, seconds: int, url: str | None, keep: bool, as_json: bool) -> int:
