@@ -13,6 +13,8 @@ ID_CHARS_MAX: Final = 256
 """An id, name, key or tag: it is an index key in every store."""
 TAGS_MAX: Final = 32
 """Tags on one process."""
+RAW_BYTES_MAX: Final = VALUE_BYTES_MAX // 2
+"""Details kept with a failure, which must fit into one value together with everything around them."""
 FAILURE_MESSAGE_CHARS_MAX: Final = 4_000
 """Kept of an exception's text: enough to read, too little to fill a disk in a crash loop."""
 

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 import lash
 

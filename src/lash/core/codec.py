@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
 from typing import TypeAlias, cast
 
 from lash.errors import InvalidValue
@@ -153,6 +154,10 @@ def plain(value: object) -> object:
     if isinstance(value, (set, frozenset)):
         return sorted(ENCODER.encode(plain(item)) for item in cast("Set[object]", value))
     try:
+        if is_dataclass(value) and not isinstance(value, type):
+            return plain({item.name: getattr(value, item.name, None) for item in fields(value)})
+        if callable(model_dump := getattr(kind, "model_dump", None)):
+            return plain(model_dump(value))  # of a pydantic model: the sets in it are still sets
         return plain(to_plain(value))
     except (ValueError, TypeError, RecursionError):
         return type_name(value)

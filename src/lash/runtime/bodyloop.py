@@ -88,7 +88,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         hooks = self._outer_hooks
         sys.set_asyncgen_hooks(None, self._finalize)
         asyncio._set_running_loop(self)
-        guard.active_thread = self._thread
+        guard.active.add(self._thread)
         self._active = True
         budget = ACTIVATION_CALLBACKS_MAX
         try:
@@ -106,7 +106,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
                     return
         finally:
             self._active = False
-            guard.active_thread = None
+            guard.active.discard(self._thread)
             asyncio._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
             if self._presorted:
@@ -151,15 +151,16 @@ class BodyLoop(asyncio.AbstractEventLoop):
         if self.closing:
             return
         self.closing = True
-        outer, guarded = asyncio._get_running_loop(), guard.active_thread
+        outer, guarded = asyncio._get_running_loop(), self._thread in guard.active
         asyncio._set_running_loop(self)
-        guard.active_thread = self._thread
+        guard.active.add(self._thread)
         try:
             for task in self._tasks:
                 if not task.done():
                     close_task(task)
         finally:
-            guard.active_thread = guarded
+            if not guarded:
+                guard.active.discard(self._thread)
             asyncio._set_running_loop(outer)
             self._ready.clear()
             self._timers.clear()

@@ -96,7 +96,7 @@ class BodyPort:
 
     @property
     def replaying(self) -> bool:
-        return self._run.replaying
+        return self._run.silent
 
     @property
     def deps(self) -> Any:
@@ -145,7 +145,11 @@ class BodyPort:
         failure = Failure.of_json(codec.decode(entry.payload))
         raise COMMAND_ERRORS.get(failure.code, UsageError)(failure.message)
 
+    def inside(self, what: str) -> None:
+        self._run.inside(what)
+
     async def sleep(self, until: float) -> None:
+        self._run.inside("sleep")
         loop = self._run.loop
         if until <= loop.time():
             await asyncio.sleep(0)
@@ -205,6 +209,7 @@ class BodyAccess:
         if timeout is None:
             entry = await self._port.wait(key, EffectKind.WAIT)
         else:
+            self._port.inside("result")
             until = self._port.time() + duration_ms(timeout, "timeout") / 1_000
             async with asyncio.timeout_at(until):
                 entry = await self._port.wait(key, EffectKind.WAIT)
@@ -224,6 +229,8 @@ class BodyAccess:
         return Status(cast(str, await self._port.command(f"status {process_id}", "", perform)))
 
     async def cancel(self, process_id: str, reason: str) -> None:
+        check_name(reason, "cancel reason")
+
         async def perform(ordinal: int) -> Reply:
             del ordinal
             return refused(await self._world.write(Cancel(process_id, reason)), process_id)
@@ -232,6 +239,8 @@ class BodyAccess:
 
     async def signal(self, process_id: str, name: str, payload: bytes, key: str | None) -> None:
         check_name(name, "signal name")
+        if key is not None:
+            check_name(key, "signal key")
 
         async def perform(ordinal: int) -> Reply:
             own = key if key is not None else effect_key(self._port.scope, ordinal)

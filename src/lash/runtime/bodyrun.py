@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any, Protocol
 
 from lash.abc.engine import Again, Engine, Reply
@@ -63,6 +64,11 @@ class Keeper(Protocol):
 
     def threads(self) -> Executor: ...
 
+    @property
+    def context(self) -> Context:
+        """The context variables bodies and steps begin with, whoever happened to wake them."""
+        ...
+
     def on_busy(self, run: BodyRun) -> bool:
         """The run wants to go on; False: no slot is free, ``run.proceed()`` is called when one is."""
         ...
@@ -103,12 +109,14 @@ class BodyRun:
         self.replayed = 0
         self.performed = 0
         self.replaying = True
+        self.silent = False
+        """An earlier run has got this far: its log lines were written then."""
         self.closed = False
         self.cancelled_ms: int | None = None
         self.cancel_reason = ""
         self.parked = False
         self.left_open: list[Effect] = []
-        """Waits that were open when the body ended."""
+        """Waits that were open when the body ended, or given up a moment before."""
         self.has_slot = False
         """Set by the keeper: the run may proceed without asking."""
         self.draining = False
@@ -156,8 +164,9 @@ class BodyRun:
     # Life --------------------------------------------------------------------------------------------------------
 
     def start(self, body: Coroutine[Any, Any, object], history: Sequence[Entry]) -> None:
-        self.main = self.loop.create_task(body)
+        self.main = self.loop.create_task(body, context=self.keeper.context.copy())
         self._hold(history)
+        self.silent = bool(self.inbox)
         self.wake()
 
     def resume(self, lease: Lease, news: Sequence[Entry]) -> None:
@@ -188,7 +197,7 @@ class BodyRun:
             return
         try:
             self._advance()
-        except Diverged as error:
+        except Exception as error:  # noqa: BLE001  # Diverged, or a defect of ours: never the end of the body
             self.trouble(error)
             return
         if self._scheduled or self.closed:
@@ -197,7 +206,7 @@ class BodyRun:
             self._end()
             return
         if self.replaying:
-            self.replaying = False
+            self.replaying = self.silent = False
             self.keeper.on_live(self)
         if self._fresh or self._withdrawn:
             self._start_fresh()
@@ -304,14 +313,19 @@ class BodyRun:
 
     # What the body asks for --------------------------------------------------------------------------------------
 
+    def inside(self, what: str) -> None:
+        """Raise ``NotInProcess`` unless called by the body itself, while it runs: not by a step, another body, another
+        thread, or somebody who kept the context."""
+        if self.closed or self.loop.closing:
+            raise NotInProcess(f"{what} was asked for by a body that is being closed, or after its process ended.")
+        if asyncio._get_running_loop() is not self.loop:
+            raise NotInProcess(f"{what} was asked for outside the body of process {self.process_id!r}.")
+
     def request(
         self, kind: EffectKind, name: str, witness: str, perform: PerformOnce | None, call: StepCall | None = None
     ) -> Request:
         """Ask for an effect; its reply is set on ``request.future``. Called by the context, on the body's loop."""
-        if self.closed or self.loop.closing:
-            raise NotInProcess(f"{name} was asked for by a body that is being closed, or after its process ended.")
-        if not self.loop.is_running():
-            raise NotInProcess(f"{name} was asked for outside the body of process {self.process_id!r}.")
+        self.inside(name)
         ordinal = self.next_ordinal
         if ordinal >= EFFECTS_MAX:
             raise NotInProcess(
@@ -358,7 +372,7 @@ class BodyRun:
         request.started = True
         self._in_flight += 1
         self.performed += request.call is not None
-        request.task = self._worker_loop.create_task(self._perform(request))
+        request.task = self._worker_loop.create_task(self._perform(request), context=self.keeper.context.copy())
 
     async def _perform(self, request: Request) -> None:
         """Have the engine perform and record it; the record is heard in its turn and ends the flight.
@@ -436,9 +450,8 @@ class BodyRun:
             self.keeper.on_trouble(self, error)
 
     def _end(self) -> None:
-        self.left_open = [
-            item.effect for item in self.open.values() if item.started and item.effect.kind is EffectKind.WAIT
-        ]
+        waits = [item for item in self.open.values() if item.effect.kind is EffectKind.WAIT]
+        self.left_open = [item.effect for item in (*self._withdrawn.values(), *waits) if item.started]
         self.close()
         self.keeper.on_end(self)
 
@@ -449,6 +462,8 @@ class BodyRun:
         self.closed = True
         for request in list(self.open.values()):
             stop(request)
+        if self._firing_task is not None:
+            self._firing_task.cancel()  # else it would be recorded in the next history, after continue_as_new
         self.open.clear()
         self._fresh.clear()
         self.inbox.clear()

@@ -19,11 +19,12 @@ from lash.core.effect import EffectKind, Entry
 from lash.core.ids import check_event_type, check_name, derived_random, derived_uuid
 from lash.core.retry import Retry
 from lash.core.schedule import Duration, duration_ms
-from lash.errors import InvalidArguments, InvalidValue
+from lash.errors import InvalidArguments
+from lash.runtime import guard
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
-from lash.runtime.shapes import shape_of
-from lash.runtime.steps import StepCall, retry_of, value_of
+from lash.runtime.shapes import decoded, shape_of
+from lash.runtime.steps import StepCall, retry_of, step_failed
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -55,6 +56,10 @@ class Port(Protocol):
 
     def time(self) -> float: ...
 
+    def inside(self, what: str) -> None:
+        """Raise ``NotInProcess`` unless the body itself is asking."""
+        ...
+
     async def step(self, name: str, witness: str, call: StepCall) -> Entry: ...
 
     async def wait(self, key: str, kind: EffectKind) -> Entry: ...
@@ -85,6 +90,11 @@ class BodyLog(logging.LoggerAdapter[logging.Logger]):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name logging gives it
         return not self._port.replaying and self.logger.isEnabledFor(level)
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self.isEnabledFor(level):
+            with guard.lifted():
+                super().log(level, msg, *args, **kwargs)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         return f"[{self._port.process_id}] {msg}", kwargs
@@ -157,8 +167,8 @@ class Context:
         label = call.facts.name if name is None else check_name(name, "step name")
         entry = await port.step(label, codec.call_fingerprint("lash.step/1", args, kw), call)
         if not entry.failed:
-            return call.facts.shape.decode(entry.payload)
-        return value_of(entry.payload, True, call.facts.shape, port.process_id)
+            return decoded(call.facts.shape, entry.payload, call.facts.what)
+        raise step_failed(entry.payload, port.process_id)
 
     async def sleep(self, duration: Duration) -> None:
         """Sleep in recorded time: a crash does not start it again, and a long one holds no worker."""
@@ -186,12 +196,10 @@ class Context:
         if timeout is None:
             entry = await self._port.wait(key, EffectKind.WAIT)
         else:
+            self._port.inside("signal")
             async with asyncio.timeout_at(self._port.time() + duration_ms(timeout, "timeout") / 1_000):
                 entry = await self._port.wait(key, EffectKind.WAIT)
-        try:
-            return shape_of(type).decode(entry.payload)
-        except ValueError as error:
-            raise InvalidValue(f"The payload of signal {name!r} is no {type}: {error}", name=name) from None
+        return decoded(shape_of(type), entry.payload, f"payload of signal {name!r}")
 
     async def start(
         self,
@@ -219,15 +227,18 @@ class Context:
 
     def now(self) -> datetime:
         """The moment the last recorded reply was recorded, in UTC: the same in every run."""
+        self._port.inside("now")
         return datetime.fromtimestamp(self._port.time(), UTC)
 
     def random(self) -> float:
         """The next number in [0, 1) of a sequence that belongs to this process."""
+        self._port.inside("random")
         self._chances += 1
         return derived_random(self._port.scope, self._chances)
 
     def uuid(self) -> UUID:
         """The next uuid of a sequence that belongs to this process."""
+        self._port.inside("uuid")
         self._uuids += 1
         return derived_uuid(self._port.scope, self._uuids)
 

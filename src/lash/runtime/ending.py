@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lash.core.outcome import Cancelled, Completed, Failed, Failure, Outcome, failure_of
-from lash.errors import InvalidValue
 from lash.limits import ACTIVATION_CALLBACKS_MAX
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.context import ContinueAsNew
@@ -26,13 +25,20 @@ def ending_of(run: BodyRun, shape: Shape) -> Outcome | ContinueAsNew:
             return Cancelled(run.cancel_reason)
         return Failed(Failure("execution", "cancelled_itself", "The body raised CancelledError without a request."))
     error = main.exception()
-    if isinstance(error, ContinueAsNew):
-        return error
+    if (onwards := going_on(error)) is not None:
+        return onwards if run.cancelled_ms is None else Cancelled(run.cancel_reason)  # it cannot shed its cancel so
     if isinstance(error, ProcessTimeout):
         return Failed(Failure("timeout", "process_timeout", str(error)))
     if error is not None:
         return Failed(failure_of(error))
     try:
         return Completed(shape.encode(main.result(), "result of the process"))
-    except InvalidValue as invalid:
-        return Failed(failure_of(invalid))
+    except Exception as unusable:  # noqa: BLE001  # InvalidValue, or whatever a serializer of the user's raises
+        return Failed(failure_of(unusable))
+
+
+def going_on(error: BaseException | None) -> ContinueAsNew | None:
+    """The wish to go on as new, also from within task groups that had no other error to tell."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, ContinueAsNew) else None

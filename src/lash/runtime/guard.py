@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, cast
 
@@ -32,8 +33,8 @@ REFUSED_EVENTS = {
     "sqlite3.connect": "opening a database",
 }
 
-active_thread: int | None = None
-"""The thread in which a body is running right now; set and cleared by the body loop."""
+active: set[int] = set()
+"""The threads in which a body is running right now; kept by the body loop."""
 installed = False
 plain_start = threading.Thread.start
 
@@ -50,7 +51,7 @@ def install() -> None:
 
     def as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
         """``asyncio.as_completed``; in a process body a generator is first made a list, which keeps its order."""
-        if active_thread == threading.get_ident() and not isinstance(fs, Sequence):
+        if threading.get_ident() in active and not isinstance(fs, Sequence):
             fs = list(fs)
         return plain(fs, timeout=timeout)
 
@@ -58,16 +59,28 @@ def install() -> None:
     asyncio.as_completed = as_completed
 
 
+@contextmanager
+def lifted() -> Generator[None]:
+    """For code of others that runs within a body but is not the body: handlers of the log."""
+    thread = threading.get_ident()
+    within = thread in active
+    active.discard(thread)
+    try:
+        yield
+    finally:
+        if within:
+            active.add(thread)
+
+
 def start_thread(self: threading.Thread) -> None:
-    if active_thread is not None and active_thread == threading.get_ident():
+    if threading.get_ident() in active:
         refuse("starting a thread")
     plain_start(self)
 
 
 def audit(event: str, args: tuple[object, ...]) -> None:
-    if active_thread is None or event not in REFUSED_EVENTS or active_thread != threading.get_ident():
-        return
-    refuse(REFUSED_EVENTS[event])
+    if active and event in REFUSED_EVENTS and threading.get_ident() in active:
+        refuse(REFUSED_EVENTS[event])
 
 
 def refuse(what: str) -> None:

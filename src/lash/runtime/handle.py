@@ -15,7 +15,7 @@ from lash.core.outcome import Abandoned, Cancelled, Completed, Failed, Failure, 
 from lash.core.process import ProcessRecord
 from lash.core.schedule import Duration
 from lash.errors import ProcessAbandoned, ProcessCancelled, ProcessFailed
-from lash.runtime.shapes import Shape
+from lash.runtime.shapes import Shape, decoded
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ def value_of_outcome(outcome: Outcome, shape: Shape, process_id: str) -> object:
     """The typed value of a completed process; every other outcome is raised."""
     match outcome:
         case Completed(value):
-            return shape.decode(value)
+            return decoded(shape, value, f"result of process {process_id!r}")
         case Failed(failure):
             raise ProcessFailed(
                 f"Process {process_id!r} failed: {failure.message}",

@@ -26,6 +26,8 @@ class Kept:
     process: Process[..., Any] | None = None
     run: BodyRun | None = None
     slot: bool = False
+    faults: int = 0
+    """Times in a row its worker met trouble before this claim."""
     leaving: bool = False
     """A park, release or finish is on its way: nothing else may be asked for."""
     due: asyncio.TimerHandle | None = field(default=None, repr=False)

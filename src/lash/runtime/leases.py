@@ -12,7 +12,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from lash.abc.engine import Engine
-from lash.abc.store import Done, Finish, Look, Park, Progress, Recorded, Release, Stale, Verdict
+from lash.abc.store import (
+    Done,
+    Finish,
+    Look,
+    Park,
+    Progress,
+    Recorded,
+    Release,
+    Renew,
+    Renewed,
+    Stale,
+    Verdict,
+)  # fmt: skip
 from lash.core.lease import Fence
 from lash.core.outcome import Abandoned, Outcome, text_of
 from lash.core.process import Blocked
@@ -53,6 +65,7 @@ class Leases:
         self.emptied = asyncio.Event()
         self._poke = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._renewed_at = self._loop.time()
 
     def poke(self) -> None:
         """Look for work soon. Any number of pokes before the look cost one look."""
@@ -90,6 +103,42 @@ class Leases:
                 run.lost()
 
         return settle
+
+    # Renewing ----------------------------------------------------------------------------------------------------
+
+    @property
+    def unrenewed_s(self) -> float:
+        """Seconds since the store last said what we hold."""
+        return self._loop.time() - self._renewed_at
+
+    def renew(self) -> None:
+        self.batcher.submit(Renew(self.owner, self.settings.lease_ttl_ms), self._on_renewed)
+
+    def renew_if_late(self) -> None:
+        """Before a claim: a worker that was blocked past its leases must not take its own rows for a dead one's."""
+        if self.kept and self.unrenewed_s > self.settings.lease_ttl_ms / 2_000:
+            self.renew()
+
+    def _on_renewed(self, verdict: Verdict | BaseException) -> None:
+        """What the store says we hold is what we hold: lose the rest, and give back what nobody here knows."""
+        if not isinstance(verdict, Renewed):
+            log.warning("leases were not renewed, trying again: %s", verdict)
+            return
+        self._renewed_at = self._loop.time()
+        held = set(verdict.fences)
+        for kept in list(self.kept.values()):
+            if kept.lease.fence not in held and not kept.leaving:
+                self.lost(kept, LeaseLost(f"Process {kept.lease.process_id!r} was taken over by another worker."))
+        for fence in held:
+            if fence.row not in self.kept:  # a claim whose answer was lost
+                self.batcher.submit(Release(fence), lambda verdict: None)
+
+    def give_up(self) -> None:
+        """No renewal got through for nearly a whole lease: a peer may own our rows by now. What runs once is owned by
+        nobody else, ever: at worst it is closed, and then its writes are refused."""
+        for kept in list(self.kept.values()):
+            if not kept.leaving and not begun_once(kept):
+                self.lost(kept, LeaseLost(f"The lease on {kept.lease.process_id!r} could not be renewed in time."))
 
     # Giving rows back --------------------------------------------------------------------------------------------
 
@@ -151,7 +200,7 @@ class Leases:
 
         self.batcher.submit(Release(kept.lease.fence, pause_ms, blocked), settle)
 
-    def give_back(self, kept: Kept, error: BaseException, faults: int) -> None:
+    def give_back(self, kept: Kept, error: BaseException) -> None:
         """Trouble: visible on the row and in the report, and tried again after a pause, unless it may run only once."""
         process_id = kept.lease.process_id
         reason = reason_of(error)
@@ -162,10 +211,11 @@ class Leases:
             return
         log.error("process %s is put back: %s: %s", process_id, reason, error)
         code_hash = kept.process.code_hash if kept.process is not None else ""
-        count = max(faults, 1 if kept.record.blocked is not None else 0) + 1
-        self.release(kept, backoff_ms(count), Blocked(reason, text_of(error, str)[:2_000], code_hash))
+        self.release(kept, backoff_ms(kept.faults + 1), Blocked(reason, text_of(error, str)[:2_000], code_hash))
 
     def progress(self, kept: Kept) -> None:
+        """The body got past its trouble."""
+        kept.faults = 0
         self.batcher.submit(Progress(kept.lease.fence), lambda verdict: None)
 
     def finish(self, kept: Kept, outcome: Outcome, tries: int = 0) -> None:
@@ -194,9 +244,9 @@ class Leases:
         if isinstance(verdict, Stale):
             self.lost(kept, LeaseLost(f"Process {kept.lease.process_id!r} belongs to another worker now."))
         elif isinstance(verdict, BaseException):
-            self.give_back(kept, verdict, 0)
+            self.give_back(kept, verdict)
         else:
-            self.give_back(kept, TypeError(f"unexpected verdict {type(verdict).__name__}"), 0)
+            self.give_back(kept, TypeError(f"unexpected verdict {type(verdict).__name__}"))
 
     def lost(self, kept: Kept, error: LeaseLost) -> None:
         """Another worker owns the row: stop, and write nothing. Several refusals on their way tell it several times."""

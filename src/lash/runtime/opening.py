@@ -34,6 +34,7 @@ from lash.abc.store import (
 )
 from lash.core.ids import mint
 from lash.core.process import ProcessRow, ProcessSpec
+from lash.errors import InfrastructureError
 from lash.limits import STEP_THREADS_MAX
 from lash.runtime.access import StoreAccess
 from lash.runtime.batching import Batcher, settle_future
@@ -215,5 +216,7 @@ class Opening:
         try:
             if worker is not None:
                 worker.leases.look(await self.store.news(worker.leases.owner))
+        except InfrastructureError:
+            pass  # the store is away: the next notice or the slow look tries again
         finally:
             self._looking = None

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from lash.abc.store import Discharge, Enlist, Expire, Prune, Release, Renew, Renewed, Sweep, Unblock, Verdict
+from lash.abc.store import Discharge, Enlist, Expire, Prune, Sweep, Unblock
 from lash.core.process import Lane
 from lash.core.schedule import backoff_ms
-from lash.errors import InfrastructureError, LeaseLost
+from lash.errors import InfrastructureError
 from lash.limits import CANCEL_GRACE_MS, PRUNE_PAGE, SAFETY_POLL_MS, SWEEP_MS
-from lash.runtime.leases import begun_once
 from lash.runtime.worker import Worker
 
 log = logging.getLogger("lash.worker")
@@ -28,14 +27,12 @@ class Rounds:
         self._about = about
         self.driving = driving
         self._tasks: list[asyncio.Task[None]] = []
-        self._renewed_at = 0.0
         self._loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
         worker = self._worker
         await worker.store.prove_life(worker.leases.owner)
         await self._enlist()
-        self._renewed_at = self._loop.time()
         rounds = [self._renewing(), self._sweeping()]
         if self.driving:
             rounds.append(self._drive_rounds())
@@ -134,39 +131,15 @@ class Rounds:
     async def _renewing(self) -> None:
         """Every third of a lease. A store that does not answer costs the leases before they run out; a worker that was
         itself stopped or blocked for long asks first, for the answer tells what it still holds."""
+        leases = self._worker.leases
         ttl_s = self._worker.settings.lease_ttl_ms / 1_000
         while True:
             began = self._loop.time()
             await asyncio.sleep(ttl_s / 3)
             overslept_s = self._loop.time() - began - ttl_s / 3
-            self._worker.batcher.submit(
-                Renew(self._worker.leases.owner, self._worker.settings.lease_ttl_ms), self._on_renewed
-            )
-            if self._loop.time() - self._renewed_at > ttl_s * 5 / 6 and overslept_s < ttl_s / 6:
-                self._give_up_leases()
-
-    def _on_renewed(self, verdict: Verdict | BaseException) -> None:
-        """What the store says we hold is what we hold: lose the rest, and give back what nobody here knows."""
-        leases = self._worker.leases
-        if not isinstance(verdict, Renewed):
-            log.warning("leases were not renewed, trying again: %s", verdict)
-            return
-        self._renewed_at = self._loop.time()
-        held = set(verdict.fences)
-        for kept in list(leases.kept.values()):
-            if kept.lease.fence not in held and not kept.leaving:
-                leases.lost(kept, LeaseLost(f"Process {kept.lease.process_id!r} was taken over by another worker."))
-        for fence in held:
-            if fence.row not in leases.kept:  # a claim whose answer was lost
-                leases.batcher.submit(Release(fence), lambda verdict: None)
-
-    def _give_up_leases(self) -> None:
-        """No renewal got through for nearly a whole lease: a peer may own our rows by now. What runs once is owned by
-        nobody else, ever: at worst it is closed, and then its writes are refused."""
-        leases = self._worker.leases
-        for kept in list(leases.kept.values()):
-            if not kept.leaving and not begun_once(kept):
-                leases.lost(kept, LeaseLost(f"The lease on {kept.lease.process_id!r} could not be renewed in time."))
+            leases.renew()
+            if leases.unrenewed_s > ttl_s * 5 / 6 and overslept_s < ttl_s / 6:
+                leases.give_up()
 
     # The dead ----------------------------------------------------------------------------------------------------
 

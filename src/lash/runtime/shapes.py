@@ -14,7 +14,8 @@ from functools import lru_cache, partial
 from typing import Any, cast, get_args, get_origin
 
 from lash.core import codec
-from lash.errors import InvalidArguments, InvalidValue
+from lash.core.outcome import text_of
+from lash.errors import InvalidArguments, InvalidValue, LashError
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
 UNIONS = (typing.Union, types.UnionType)
@@ -84,6 +85,16 @@ class RichShape(Shape):
 
 
 ANY = Shape()
+
+
+def decoded(shape: Shape, data: bytes, what: str) -> Any:
+    """The typed value of stored JSON. Raises ``InvalidValue`` where it is not what the annotation says."""
+    try:
+        return shape.decode(data)
+    except LashError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a validator of the user's may raise anything
+        raise InvalidValue(f"The {what} does not fit its annotation: {short(error)}", what=what) from None
 
 
 @lru_cache(maxsize=4_096)
@@ -164,7 +175,7 @@ class Signature:
         if not isinstance(document, list) or len(pair := cast("list[object]", document)) != 2:
             raise InvalidArguments(f"The stored arguments of {self.name} are no [list, object] pair.")
         positional = tuple(cast("list[object]", pair[0])) if isinstance(pair[0], list) else ()
-        return self._map(positional, codec.as_object(pair[1]), Shape.revive, "fit any more")
+        return self._map(positional, codec.as_object(pair[1]), self._revived, "fit any more")
 
     def _map(
         self, args: tuple[object, ...], kwargs: dict[str, object], change: Callable[[Shape, object], object], verb: str
@@ -186,7 +197,9 @@ class Signature:
     def _fit(self, name: str, change: Callable[[], object], verb: str) -> object:
         try:
             return change()
-        except ValueError as error:
+        except LashError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a validator of the user's may raise anything
             raise InvalidArguments(
                 f"Argument {name!r} does not {verb} {self.name}{self._bare}: {short(error)}. Nothing was written.",
                 function=self.name,
@@ -203,23 +216,44 @@ class Signature:
         return change(shape, value)
 
     @staticmethod
+    def _revived(shape: Shape, value: object) -> object:
+        return shape.revive(value)
+
+    @staticmethod
     def _checked(shape: Shape, value: object) -> object:
         checked = shape.check(value)
+        try:
+            checked = in_order(checked)
+        except RecursionError:
+            pass  # too deep or a circle: encoding says so
         if isinstance(shape, RichShape):
             return codec.decode(shape.encode(checked, "argument"))
         return checked
 
 
-def short(error: ValueError) -> str:
+def in_order(value: object) -> object:
+    """``value`` with its sets as sorted lists: in two Python processes, one set of strings has two orders, and a start
+    repeated in the other one must be the same start."""
+    kind = type(value)
+    if kind is set or kind is frozenset:
+        members = [in_order(item) for item in cast("set[object]", value)]
+        return sorted(members, key=partial(codec.fingerprint, "lash.set/1"))
+    if kind is list or kind is tuple:
+        return [in_order(item) for item in cast("list[object]", value)]
+    if kind is dict:
+        return {key: in_order(item) for key, item in cast("dict[object, object]", value).items()}
+    return value
+
+
+def short(error: Exception) -> str:
     """One line of a pydantic error, or the error's own text."""
     errors: Any = getattr(error, "errors", None)
     if not callable(errors):
-        return str(error)
+        return f"{type(error).__name__}: {text_of(error, str)}"
     details = cast("list[dict[str, Any]]", errors(include_url=False))
     return "; ".join(": ".join([*(str(part) for part in item["loc"]), str(item["msg"])]) for item in details[:3])
 
 
-@lru_cache(maxsize=4_096)
 def result_shape(function: Callable[..., object]) -> Shape:
     """The shape of what ``function`` returns; untyped when it says nothing."""
     try:

@@ -20,6 +20,7 @@ from lash.core import codec
 from lash.core.outcome import Failure, failure_of
 from lash.core.retry import NO_RETRY, Retry
 from lash.errors import InvalidArguments, InvalidValue, NotInProcess, StepFailed
+from lash.limits import ID_CHARS_MAX
 from lash.runtime.shapes import Shape, result_shape
 
 
@@ -121,7 +122,9 @@ class StepCall:
             if self.unwanted:
                 raise
             return Reply(failure_payload(failure_of(error)), True, attempt, began_ms)
-        except BaseException as error:  # noqa: BLE001  # SystemExit in a step must not end the worker
+        except BaseException as error:  # SystemExit in a step must not end the worker
+            if self.unwanted:
+                raise asyncio.CancelledError from error  # its clean-up failed: as above
             return self._failed(error, attempt, began_ms, now_ms)
         finally:
             self.attempts_over = attempt
@@ -176,7 +179,7 @@ def known_facts(function: Callable[..., object]) -> StepFacts:
     if not callable(function):
         raise InvalidArguments(f"ctx.step needs a function to call, not {function!r}.")
     inner = getattr(function, "func", function)
-    name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
+    name = codec.safe_text(str(getattr(inner, "__qualname__", type(inner).__qualname__)))[:ID_CHARS_MAX]
     call = getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__ is async too
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
     return StepFacts(name, f"result of step {name!r}", is_async, result_shape(function))
@@ -186,12 +189,10 @@ def failure_payload(failure: Failure) -> bytes:
     return codec.encode(failure.as_json(), "failure")
 
 
-def value_of(payload: bytes, failed: bool, shape: Shape, process_id: str) -> object:
-    """The result of a recorded step, or its failure raised as ``StepFailed``."""
-    if not failed:
-        return shape.decode(payload)
+def step_failed(payload: bytes, process_id: str) -> StepFailed:
+    """The recorded failure of a step, to be raised in the body."""
     failure = Failure.of_json(codec.decode(payload))
-    raise StepFailed(
+    return StepFailed(
         failure.message,
         failure_class=failure.failure_class,
         failure_code=failure.code,

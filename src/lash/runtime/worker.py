@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,9 @@ from lash.abc.store import (
     Verdict,
 )  # fmt: skip
 from lash.core.effect import Entry
-from lash.core.outcome import Cancelled, Failed, Failure
+from lash.core.outcome import Cancelled, Failed, Failure, text_of
 from lash.core.process import Lane, ProcessRecord, ProcessRow
-from lash.errors import Diverged, InvalidArguments, LashError, LeaseLost
+from lash.errors import Diverged, LashError, LeaseLost
 from lash.limits import CANCEL_GRACE_MS, CLAIM_PAGE_MAX
 from lash.runtime.batching import Batcher
 from lash.runtime.bodyport import BodyPort, World
@@ -68,6 +69,7 @@ class Worker:
         self.settings = settings
         self.world = world
         self.leases = Leases(owner, batcher, engine, hub, settings, world)
+        self.context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
         self._deferred: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
@@ -126,6 +128,7 @@ class Worker:
                 else:
                     future.set_exception(verdict if isinstance(verdict, BaseException) else TypeError(str(verdict)))
 
+        self.leases.renew_if_late()
         self.batcher.submit(Claim(self.leases.owner, lanes, limit, self.settings.lease_ttl_ms), settle)
         return await future
 
@@ -134,7 +137,7 @@ class Worker:
         former = self.leases.kept.get(item.lease.row)
         if former is not None:  # our lease ran out, and it is we who took the row over
             self.leases.lost(former, LeaseLost(f"The lease on {item.lease.process_id!r} ran out here."))
-        kept = Kept(item.row.record, item.lease)
+        kept = Kept(item.row.record, item.lease, faults=item.row.faults)
         self.leases.keep(kept)
         self.leases.counters.claimed += 1
         try:
@@ -147,7 +150,7 @@ class Worker:
             )
         except LashError as error:
             self._deferred[kept.lease.process_id] = reason_of(error)
-            self.leases.give_back(kept, error, item.row.faults)
+            self.leases.give_back(kept, error)
             return
         if kept.record.cancel_requested is not None and self._cancel_overdue(kept):
             self.leases.finish(kept, Cancelled(kept.record.cancel_requested.reason))
@@ -187,7 +190,7 @@ class Worker:
                 self.leases.counters.resumed_resident += 1
                 run.resume(kept.lease, news)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is no outcome of the process
-            self.leases.give_back(kept, error, 0)
+            self.leases.give_back(kept, error)
 
     async def _recall(self, kept: Kept, run: BodyRun) -> None:
         """Any other body hears its whole history."""
@@ -196,15 +199,15 @@ class Worker:
             if self.leases.still(kept):
                 self._begin(kept, run, history)
         except Exception as error:  # noqa: BLE001  # as in _resume
-            self.leases.give_back(kept, error, 0)
+            self.leases.give_back(kept, error)
 
     def _begin(self, kept: Kept, run: BodyRun, history: list[Entry]) -> None:
         process, record = kept.process, kept.record
         assert process is not None
         try:
             body = body_of(run, record, process, self.world)
-        except InvalidArguments as error:
-            message = f"The stored arguments cannot be used: {error.message}"
+        except Exception as error:  # noqa: BLE001  # a validator of the user's may raise anything
+            message = f"The stored arguments cannot be used: {text_of(error, str)}"
             self.leases.finish(kept, Failed(Failure("execution", "process_recovery_failed", message)))
             return
         run.start(body, history)
@@ -229,7 +232,7 @@ class Worker:
     def on_live(self, run: BodyRun) -> None:
         kept = self.leases.by_run[run]
         self.leases.counters.replayed_effects += run.replayed
-        if kept.record.blocked is not None:
+        if kept.record.blocked is not None or kept.faults:
             self.leases.progress(kept)
 
     def on_blocked(self, run: BodyRun) -> None:
@@ -275,7 +278,7 @@ class Worker:
             self.leases.lost(kept, error)
         else:
             self.leases.counters.diverged += isinstance(error, Diverged)
-            self.leases.give_back(kept, error, 0)
+            self.leases.give_back(kept, error)
 
     def _on_due(self, kept: Kept) -> None:
         """A timer, a retry or the end of the cancel grace is due."""
@@ -305,7 +308,7 @@ class Worker:
         try:
             (row,) = await self.store.get((kept.lease.process_id,))
         except Exception as error:  # noqa: BLE001  # as in _recall
-            self.leases.give_back(kept, error, 0)
+            self.leases.give_back(kept, error)
             return
         if isinstance(row, ProcessRow) and self.leases.still(kept):
             following = Kept(row.record, kept.lease, kept.process)
@@ -342,7 +345,8 @@ def body_of(
     """The coroutine of a process, not started. Raises ``InvalidArguments`` where the stored arguments do not fit."""
     args, kwargs = process.signature.decode(record.spec.args)
     body = partial(process.function, Context(BodyPort(run, record, process, world)), *args, **kwargs)
-    return bounded(body, run.began_ms, process, record.spec.timeout_ms)
+    first = record.first_started
+    return bounded(body, run.began_ms if first is None else first.at_ms, process, record.spec.timeout_ms)
 
 
 async def bounded(

@@ -157,6 +157,8 @@ def claim(t: Tables, op: ops.Claim) -> Claims:
     for held in due:
         if len(rows) >= op.limit:
             break
+        if held.record.status.final:
+            continue  # a child, closed a moment ago with the parent that was lost
         if held.owner is not None:
             lose(t, held)
             if held.record.status.final:
@@ -340,28 +342,9 @@ def cancel(t: Tables, op: ops.Cancel) -> Appended | Ended | Unknown:
         return Appended(held.keyed[key], new=False)
     if held.record.outcome is not None:
         return Ended(held.record.outcome)
-    item = request_cancel(t, held, op.reason, key)
-    parents = [held]
-    for parent in parents:  # grows while it is read: the whole family, without recursion
-        for child in t.children.get(parent.record.id, ()):
-            running = not child.record.status.final
-            if running and not child.record.spec.detached and key not in child.keyed:
-                request_cancel(t, child, op.reason, key)
-                parents.append(child)
+    item = t.request_cancel(held, op.reason, key)
+    t.cancel_children(held, op.reason, key)
     return Appended(item, new=True)
-
-
-def request_cancel(t: Tables, held: Held, reason: str, key: str) -> Event:
-    first = held.record.cancel_requested is None
-    payload = facts.cancel(reason)
-    item = t.tell(held, ev.CANCEL_REQUESTED, payload, key)
-    if facts.is_external(held.record.spec):
-        return item
-    if held.record.first_started is None and held.owner is None:
-        t.end(held, Cancelled(reason))
-    elif first:
-        t.deliver(held, Entry(EntryKind.CANCEL, 0, payload=payload))
-    return item
 
 
 # For workers and operators -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.lease import Fence
-from lash.core.outcome import Outcome, outcome_payload
+from lash.core.outcome import Cancelled, Outcome, Status, outcome_payload
 from lash.core.process import Lane, ProcessRecord, ProcessRow, Tombstone, apply
 from lash.stores import facts
 
@@ -148,6 +148,14 @@ class Tables:
             self.stirred = True
 
     def end(self, held: Held, outcome: Outcome) -> None:
+        """As ``end_alone``; and whoever was asked to cancel leaves no child that was not."""
+        self.end_alone(held, outcome)
+        request = held.record.cancel_requested
+        if request is not None and outcome.status is not Status.COMPLETED:
+            # those it started after it was asked itself
+            self.cancel_children(held, request.reason, ev.cancel_key(request.reason))
+
+    def end_alone(self, held: Held, outcome: Outcome) -> None:
         """The outcome, the end of the lease, and the replies to everybody who waits for it."""
         terminal = self.tell(held, ev.TERMINAL[outcome.status], outcome_payload(outcome))
         self.place(held)
@@ -161,6 +169,28 @@ class Tables:
             if not waiter.record.status.final:
                 del waiter.open[wait.rank]
                 self.deliver(waiter, Entry(EntryKind.REPLY, wait.ordinal, key, payload=payload, attempt=0))
+
+    def request_cancel(self, held: Held, reason: str, key: str) -> Event:
+        first = held.record.cancel_requested is None
+        payload = facts.cancel(reason)
+        item = self.tell(held, ev.CANCEL_REQUESTED, payload, key)
+        if facts.is_external(held.record.spec):
+            return item
+        if held.record.first_started is None and held.owner is None:
+            self.end_alone(held, Cancelled(reason))
+        elif first:
+            self.deliver(held, Entry(EntryKind.CANCEL, 0, payload=payload))
+        return item
+
+    def cancel_children(self, held: Held, reason: str, key: str) -> None:
+        """Ask the whole running family that is not detached, once per reason."""
+        parents = [held]
+        for parent in parents:  # grows while it is read: no recursion
+            for child in self.children.get(parent.record.id, ()):
+                running = not child.record.status.final
+                if running and not child.record.spec.detached and key not in child.keyed:
+                    self.request_cancel(child, reason, key)
+                    parents.append(child)
 
     def reply_of_process(self, process_id: str) -> bytes | None:
         """What a wait on this process gets at once; None while it runs."""

@@ -23,13 +23,20 @@ from lash.abc.store import (
 )
 from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
-from lash.core.outcome import Cancelled, Outcome, outcome_of, outcome_payload
+from lash.core.event import Event
+from lash.core.outcome import Cancelled, Outcome, Status, outcome_of, outcome_payload
+from lash.stores import facts
 from lash.stores.sql.rows import BLOCKED, IDLE, LEASED, STATUS_CODES, STATUSES, WAITING, Hot
 from lash.stores.sql.transaction import Transaction
 
 WAITERS_SQL: Final = (
     "SELECT rank, process, ordinal FROM lash_journal INDEXED BY lash_journal_open WHERE open_key = ? ORDER BY rank"
 )
+CHILDREN_SQL: Final = (
+    "SELECT row FROM lash_process INDEXED BY lash_process_parent "
+    "WHERE parent = ? AND status = 0 AND detached = 0 ORDER BY row"
+)
+ASKED_SQL: Final = "SELECT 1 FROM lash_event WHERE process = ? AND key = ?"
 SWEEP_SQL: Final = (
     "SELECT row FROM lash_process INDEXED BY lash_process_cancel "
     "WHERE cancel_ms IS NOT NULL AND status = 0 AND external = 0 AND cancel_ms <= ? ORDER BY row"
@@ -43,6 +50,14 @@ PRUNE_SQL: Final = (
 
 
 def end(tx: Transaction, hot: Hot, outcome: Outcome) -> None:
+    """As ``end_alone``; and whoever was asked to cancel leaves no child that was not."""
+    end_alone(tx, hot, outcome)
+    if hot.cancel_ms is not None and outcome.status is not Status.COMPLETED:
+        reason = hot.cancel_reason or ""
+        cancel_children(tx, hot.id, reason, ev.cancel_key(reason))  # those it started after it was asked itself
+
+
+def end_alone(tx: Transaction, hot: Hot, outcome: Outcome) -> None:
     payload = outcome_payload(outcome)
     tx.tell(hot, ev.TERMINAL[outcome.status], payload)
     hot.change(status=STATUS_CODES[outcome.status], state=IDLE, wake_ms=None)
@@ -52,15 +67,38 @@ def end(tx: Transaction, hot: Hot, outcome: Outcome) -> None:
     tx.flush()
     key = wait_key_of_process(hot.id)
     waits = tx.sql(WAITERS_SQL, (key,)).fetchall()
-    if not waits:
-        return
-    reply = wait_reply(outcome.status, payload)
+    reply = wait_reply(outcome.status, payload) if waits else b""
     for rank, process, ordinal in waits:
         waiter = tx.load(process)
         if waiter is not None and not waiter.status:
             tx.shut(rank)
             tx.deliver(waiter, Entry(EntryKind.REPLY, ordinal, key, payload=reply, attempt=0))
             tx.save(waiter)
+
+
+def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> None:
+    """Ask the whole running family that is not detached, once per reason."""
+    parents = [process_id]
+    for parent in parents:  # grows while it is read: no recursion
+        for (row,) in tx.sql(CHILDREN_SQL, (parent,)).fetchall():
+            child = tx.load(row)
+            if child is not None and tx.sql(ASKED_SQL, (row, key)).fetchone() is None:
+                request_cancel(tx, child, reason, key)
+                parents.append(child.id)
+
+
+def request_cancel(tx: Transaction, hot: Hot, reason: str, key: str) -> Event:
+    first = hot.cancel_ms is None
+    payload = facts.cancel(reason)
+    item = tx.tell(hot, ev.CANCEL_REQUESTED, payload, key)
+    if first:
+        hot.change(cancel_reason=reason, cancel_ms=item.at_ms)
+    if not hot.external and hot.first_owner is None and hot.state != LEASED:
+        end_alone(tx, hot, Cancelled(reason))
+    elif not hot.external and first:
+        tx.deliver(hot, Entry(EntryKind.CANCEL, 0, payload=payload))
+    tx.save(hot)
+    return item
 
 
 def outcome_in(tx: Transaction, hot: Hot) -> Outcome:

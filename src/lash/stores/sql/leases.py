@@ -58,6 +58,8 @@ def claim(tx: Transaction, op: Claim) -> Claims:
         if len(rows) >= op.limit:
             break
         hot, spec = load_full(tx, row)
+        if hot.status:
+            continue  # a child, closed a moment ago with the parent that was lost
         if spec is None:
             put_off(tx, hot)
             postponed.append(hot.id)

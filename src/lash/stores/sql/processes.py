@@ -20,13 +20,11 @@ from lash.abc.store import (
     Unknown,
 )
 from lash.core import event as ev
-from lash.core.effect import Entry, EntryKind
-from lash.core.event import Event
-from lash.core.outcome import Cancelled, Status
+from lash.core.outcome import Status
 from lash.core.process import ProcessSpec, lane_of
 from lash.stores import facts
 from lash.stores.sql import journal
-from lash.stores.sql.endings import end, outcome_in
+from lash.stores.sql.endings import cancel_children, outcome_in, request_cancel
 from lash.stores.sql.events import stored_event
 from lash.stores.sql.leases import lease
 from lash.stores.sql.rows import (
@@ -49,10 +47,6 @@ THERE_SQL: Final = (
     "UNION ALL SELECT 0, status, definition, 0 FROM lash_tombstone WHERE id = ?1"
 )
 INSERT_SQL: Final = f"INSERT INTO lash_process ({', '.join(HOT)}) VALUES ({', '.join('?' * len(HOT))})"
-CHILDREN_SQL: Final = (
-    "SELECT row FROM lash_process INDEXED BY lash_process_parent "
-    "WHERE parent = ? AND status = 0 AND detached = 0 ORDER BY row"
-)
 BLOCKED_SQL: Final = (
     "SELECT row FROM lash_process INDEXED BY lash_process_blocked "
     "WHERE blocked_reason IS NOT NULL AND lane = ? AND blocked_hash <> ? "
@@ -137,28 +131,8 @@ def cancel(tx: Transaction, op: Cancel) -> Appended | Ended | Unknown:
     if hot.status:
         return Ended(outcome_in(tx, hot))
     item = request_cancel(tx, hot, op.reason, key)
-    parents = [hot.id]
-    for parent in parents:  # grows while it is read: the whole family, without recursion
-        for (row,) in tx.sql(CHILDREN_SQL, (parent,)).fetchall():
-            child = tx.load(row)
-            if child is not None and stored_event(tx, row, key) is None:
-                request_cancel(tx, child, op.reason, key)
-                parents.append(child.id)
+    cancel_children(tx, hot.id, op.reason, key)
     return Appended(item, new=True)
-
-
-def request_cancel(tx: Transaction, hot: Hot, reason: str, key: str) -> Event:
-    first = hot.cancel_ms is None
-    payload = facts.cancel(reason)
-    item = tx.tell(hot, ev.CANCEL_REQUESTED, payload, key)
-    if first:
-        hot.change(cancel_reason=reason, cancel_ms=item.at_ms)
-    if not hot.external and hot.first_owner is None and hot.state != LEASED:
-        end(tx, hot, Cancelled(reason))
-    elif not hot.external and first:
-        tx.deliver(hot, Entry(EntryKind.CANCEL, 0, payload=payload))
-    tx.save(hot)
-    return item
 
 
 def continue_as_new(tx: Transaction, op: Continue) -> Done | Stale:
