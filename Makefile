@@ -26,7 +26,7 @@ check: installed-dev ## ruff, mypy, pyright and the house rules, in under a minu
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(SOURCES)
-	@$(PY) -m pyright
+	@$(PY) -m pyright --pythonpath $(PY)
 	@$(PY) tools/lanes.py house
 
 bench: installed ## the benchmarks: a table, and the same as JSON

@@ -76,7 +76,8 @@ def store_of(url: str, clock: Clock | None = None) -> Store:
         raise BadUrl(f"{url!r} is no database URL. Use sqlite:///file.db, sqlite:////absolute/file.db or memory://.")
     scheme, rest = url.split("://", 1)
     place, _, query = rest.partition("?")
-    options = dict(item.partition("=")[::2] for item in query.split("&") if item)
+    pairs = [item.partition("=") for item in query.split("&") if item]
+    options = {name: value for name, _, value in pairs}
     if scheme == "memory":
         refuse_options(url, options)
         from lash.stores.memory import MemoryStore

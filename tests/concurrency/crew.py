@@ -79,8 +79,12 @@ class Member:
     def wait(self, seconds: float) -> int:
         return self.child.wait(seconds)
 
+    @property
+    def is_open(self) -> bool:
+        return self.report.with_suffix(".open").exists()
+
     def wait_open(self) -> None:
-        wait_until(lambda: self.report.with_suffix(".open").exists() or not self.alive, START_S, f"{self.name} is up")
+        wait_until(lambda: self.is_open or not self.alive, START_S, f"{self.name} is up")
         assert self.alive, self.log.read_text()
 
     def counters(self) -> dict[str, object]:

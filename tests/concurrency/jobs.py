@@ -167,6 +167,18 @@ async def blocking_body(ctx: lash.Context, name: str, seconds: float) -> list[in
 
 
 @lash.process
+async def blocking_end(ctx: lash.Context, name: str, seconds: float) -> int:
+    """Computes too long after its last step: nothing but the outcome is left to write. Its value tells who ran it."""
+    await ctx.step(nap_in_step, 1)
+    if not flag(name).exists():
+        flag(name).touch()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+    return os.getpid()
+
+
+@lash.process
 async def parked(ctx: lash.Context, number: int) -> int:
     return number + await ctx.signal("go", int)
 
@@ -194,7 +206,8 @@ async def solo(ctx: lash.Context, start: int) -> int:
 
 
 PROCESSES = (
-    chain, fan, nap, ask, brood, doomed, gated, naps, blocking_step, blocking_body, parked, just_once, rounds, solo,
+    chain, fan, nap, ask, brood, doomed, rounds, solo,
+    gated, naps, blocking_step, blocking_body, blocking_end, parked, just_once,
 )  # fmt: skip
 
 

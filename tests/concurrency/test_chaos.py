@@ -36,17 +36,21 @@ class Chaos:
     def __init__(self, crew: Crew, chance: random.Random) -> None:
         self.crew = crew
         self.chance = chance
-        self.workers = [crew.worker(**OPTIONS) for _ in range(WORKERS)]
+        self.workers = [self.hire(number) for number in range(WORKERS)]
         self.wake: dict[Member, float] = {}
         self.leaving: list[Member] = []
         self.kills = 0
         self.stops = 0
         self.drains = 0
 
+    def hire(self, number: int) -> Member:
+        """Half of them commit on a thread, as on a slow disk."""
+        return self.crew.worker(**OPTIONS, in_thread=number % 2 == 1)
+
     def run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            time.sleep(self.chance.uniform(*PAUSE_S))  # in run(), not in a test: chaos takes its time
+            time.sleep(self.chance.uniform(*PAUSE_S))  # sleeps: chaos takes its time
             self.continue_those_due()
             self.strike()
         for worker in list(self.wake):
@@ -68,12 +72,12 @@ class Chaos:
             self.kills += 1
             self.wake.pop(worker, None)
             worker.kill()
-            self.workers[number] = self.crew.worker(**OPTIONS)
-        elif what < 0.5 and worker not in self.wake:
+            self.workers[number] = self.hire(number)
+        elif what < 0.55 and worker not in self.wake and worker.is_open:
             self.drains += 1
             worker.drain()
             self.leaving.append(worker)
-            self.workers[number] = self.crew.worker(**OPTIONS)
+            self.workers[number] = self.hire(number)
         elif worker not in self.wake:
             self.stops += 1
             worker.stop()
@@ -135,6 +139,7 @@ def test_no_process_is_lost_and_none_ends_twice(tmp_path: Path) -> None:
         code = client.wait(SETTLE_S + 30)
         settled_s = time.monotonic() - began - struck_s
         for worker in chaos.workers:
+            worker.wait_open()  # before that it has no way to be asked, and would simply be ended
             worker.drain()
         codes = [worker.wait(30) for worker in (*chaos.workers, *chaos.leaving)]
         assert code == 0, f"seed {seed}\n{client.log.read_text()}"

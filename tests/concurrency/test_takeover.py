@@ -15,7 +15,7 @@ import lash
 from lash.core import codec, event as ev
 from lash.testing.checkers import check_store
 from tests.concurrency import jobs
-from tests.concurrency.crew import Crew, Member
+from tests.concurrency.crew import Crew, Member, wait_until
 
 T = TypeVar("T")
 TAKE_OVER_MS = 1_000
@@ -191,6 +191,25 @@ def test_a_body_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> 
         assert ended.attempts == 2
         assert crew.performs()["b/1#1"] <= 2
         assert lost_its_lease(blocker, "b")
+
+
+def test_a_late_outcome_is_refused(tmp_path: Path) -> None:
+    """The body of the blocked worker has nothing left to do but to return, after the peer's has."""
+    with Crew(tmp_path) as crew:
+        blocker = crew.worker(lease_ttl="1s")
+        blocker.wait_open()
+        start(crew, "b", "blocking_end", "blocked", 4.0)
+        wait_until(crew.flag("blocked").exists, 30, "the body blocks")
+        peer = crew.worker(lease_ttl="1s")
+        assert result(crew, "b") == peer.pid
+        ended = record(crew, "b")
+        close(crew, blocker, peer)
+        assert record(crew, "b") == ended
+        assert result(crew, "b") == peer.pid
+        assert crew.performs() == {"b/0#1": 1}
+        assert lost_its_lease(blocker, "b")
+        assert blocker.counters()["refused_writes"] == 1
+        assert blocker.counters()["ended"] == 0
 
 
 def test_a_zombie_can_write_nothing(tmp_path: Path) -> None:

@@ -15,18 +15,23 @@ from pathlib import Path
 
 import lash
 from lash.runtime.standalone import serve
+from lash.stores.sqlite import SqliteStore
 from tests.concurrency.jobs import PROCESSES
 
 
 class Reporting:
     """The runtime, with what it counted written down just before it closes."""
 
-    def __init__(self, app: lash.Runtime, report: Path) -> None:
+    def __init__(self, app: lash.Runtime, report: Path, in_thread: bool) -> None:
         self.app = app
         self.report = report
+        self.in_thread = in_thread
 
     async def open(self, with_worker: bool) -> None:
         await self.app.open(with_worker)
+        if self.in_thread:  # as on a slow disk
+            assert isinstance(self.app.store, SqliteStore)
+            self.app.store.commit_in_thread()
         self.report.with_suffix(".open").write_text(str(os.getpid()))
 
     async def close(self) -> None:
@@ -40,10 +45,12 @@ class Reporting:
 
 def main(url: str, report: str, options: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    app = lash.Runtime(url, **json.loads(options))
+    settings = json.loads(options)
+    in_thread = bool(settings.pop("in_thread", False))
+    app = lash.Runtime(url, **settings)
     for process in PROCESSES:
         app.include(process)
-    asyncio.run(serve(Reporting(app, Path(report))))
+    asyncio.run(serve(Reporting(app, Path(report), in_thread)))
 
 
 if __name__ == "__main__":

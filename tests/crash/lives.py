@@ -38,16 +38,18 @@ SAFETY_S = 5
 
 @dataclass(frozen=True)
 class Mode:
-    """How patient a worker is: parking at once and forgetting, or staying a little and remembering."""
+    """How patient a worker is: parking at once and forgetting, or staying a little and remembering. And where it
+    commits: on the event loop, or on a thread as on a slow disk."""
 
     name: str
     linger: str
     resident: int
+    in_thread: bool
     sync: Literal["full", "normal"] = "normal"
 
 
-EAGER = Mode("eager", "0ms", 0)
-PATIENT = Mode("patient", "40ms", 100)
+EAGER = Mode("eager", "0ms", 0, in_thread=False)
+PATIENT = Mode("patient", "40ms", 100, in_thread=True)
 
 
 @contextmanager
@@ -131,6 +133,8 @@ class Life:
         """Open, ask, close; in the last life ask twice, for a repeated request changes nothing, and look at all."""
         await self.app.open()
         self.opening = self.app._opening
+        if self.mode.in_thread:
+            self.inner.commit_in_thread()
         if self.first and self.scenario.leave is not None:
             told = await self.scenario.leave(self.app)
         else:

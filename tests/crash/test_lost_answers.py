@@ -61,6 +61,8 @@ async def case(scenario: Scenario, path: Path, mode: Mode, fail_at: int, when: W
             while True:
                 try:
                     await app.open()
+                    if mode.in_thread:
+                        inner.commit_in_thread()
                     break
                 except StoreUnavailable:
                     pass

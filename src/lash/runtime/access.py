@@ -14,7 +14,7 @@ from lash.core.outcome import Outcome, Status
 from lash.core.process import ProcessRecord, ProcessRow, Tombstone
 from lash.core.schedule import Duration, duration_ms
 from lash.errors import EventConflict, InvalidArguments, LashError, NotAuthorised, ProcessEnded, StoreUnavailable
-from lash.limits import PAGE_ROWS_MAX
+from lash.limits import PAGE_ROWS_MAX, SAFETY_POLL_MS
 from lash.runtime.watch import Hub, gone
 
 
@@ -81,15 +81,16 @@ class StoreAccess:
             raise InvalidArguments(f"after must be 0 or a sequence, not {after}.")
         opened = self._opened
         while True:
-            row = await self.row(process_id)
-            for event in await opened.store.events(process_id, after, PAGE_ROWS_MAX):
-                after = event.sequence
-                yield event
-            if after < row.record.last_event:
-                continue
-            if not follow or row.record.status.final:
-                return
-            await opened.hub.tick()
+            with opened.hub.changes() as change:
+                row = await self.row(process_id)
+                for event in await opened.store.events(process_id, after, PAGE_ROWS_MAX):
+                    after = event.sequence
+                    yield event
+                if after < row.record.last_event:
+                    continue
+                if not follow or row.record.status.final:
+                    return
+                await asyncio.wait((change,), timeout=SAFETY_POLL_MS / 1_000)
 
 
 def settle(verdict: Verdict, process_id: str) -> None:

@@ -21,9 +21,10 @@ from lash.core import codec
 from lash.core.effect import ENTRY_KIND, Effect, EffectKind, Entry, EntryKind
 from lash.core.lease import Fence, Lease
 from lash.core.process import Waiting
-from lash.errors import Diverged, LeaseLost, NotInProcess
+from lash.errors import LeaseLost, NotInProcess
 from lash.limits import CANCEL_GRACE_MS, EFFECTS_MAX, REPLAY_SLICE, STEPS_IN_FLIGHT_MAX
 from lash.runtime.bodyloop import BodyLoop
+from lash.runtime.divergence import diverged
 from lash.runtime.steps import StepCall
 
 log = logging.getLogger("lash.body")
@@ -39,7 +40,7 @@ UNNUMBERED = frozenset({EntryKind.CANCEL, EntryKind.MAIL, EntryKind.SLEEP})
 class Request:
     """One effect the body has asked for and not yet got."""
 
-    __slots__ = ("call", "due_ms", "effect", "future", "opened", "perform", "started", "task", "withdrawn")
+    __slots__ = ("call", "due_ms", "effect", "future", "perform", "started", "task", "withdrawn")
 
     def __init__(
         self, effect: Effect, future: asyncio.Future[Entry], perform: PerformOnce | None, call: StepCall | None
@@ -51,8 +52,6 @@ class Request:
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self.withdrawn = False
-        self.opened = False
-        """A wait: its journal row exists."""
         self.due_ms: int | None = None
         """A step between attempts: when the next is due."""
 
@@ -245,7 +244,7 @@ class BodyRun:
         if request is not None:
             return self._hear_reply(request, entry)
         if entry.ordinal >= self.next_ordinal:
-            self._diverged(entry, None)
+            raise diverged(self.process_id, entry, None)
         self._hear_withdrawn(entry)
         return False
 
@@ -265,15 +264,15 @@ class BodyRun:
         kind, effect = entry.kind, request.effect
         if ENTRY_KIND[effect.kind] is kind:
             if effect.name != entry.name or effect.witness != entry.witness:
-                self._diverged(entry, effect)
+                raise diverged(self.process_id, entry, effect)
             if kind is EntryKind.WAIT:
-                request.opened = request.started = True
+                request.started = True
                 return False
         elif kind is EntryKind.ATTEMPT and effect.kind is EffectKind.STEP:
             self._hear_attempt(request, entry)
             return False
         elif kind is not EntryKind.REPLY or effect.kind is not EffectKind.WAIT:
-            self._diverged(entry, effect)
+            raise diverged(self.process_id, entry, effect)
         del self.open[entry.ordinal]
         if self._delayed:
             self._delayed.pop(entry.ordinal, None)
@@ -285,7 +284,7 @@ class BodyRun:
     def _hear_attempt(self, request: Request, entry: Entry) -> None:
         """An attempt failed: the next one is due later."""
         if request.effect.name != entry.name or request.effect.witness != entry.witness:
-            self._diverged(entry, request.effect)
+            raise diverged(self.process_id, entry, request.effect)
         request.due_ms = entry.due_ms
         request.started = False
         self._delayed[entry.ordinal] = request
@@ -473,30 +472,17 @@ class BodyRun:
 
     def _check_timer(self, entry: Entry) -> None:
         if entry.ordinal >= self.loop.timers_made:
-            self._diverged(entry, None)
+            raise diverged(self.process_id, entry, None)
         due_ms = self.loop.timer_due_ms(entry.ordinal)
         if due_ms is not None and due_ms != entry.due_ms:
-            self._diverged(entry, Effect(EffectKind.SLEEP, entry.ordinal, "", "", due_ms))
+            raise diverged(self.process_id, entry, Effect(EffectKind.SLEEP, entry.ordinal, "", "", due_ms))
 
     def _check_leftovers(self) -> None:
         for entry in self.inbox:
             if entry.kind is EntryKind.SLEEP:
                 self._check_timer(entry)
             elif entry.kind not in (EntryKind.CANCEL, EntryKind.MAIL) and entry.ordinal >= self.next_ordinal:
-                self._diverged(entry, None)
-
-    def _diverged(self, entry: Entry, effect: Effect | None) -> None:
-        recorded = f"{entry.kind.value} {entry.ordinal} {entry.name!r}"
-        requested = effect.describe() if effect is not None else "nothing under that number"
-        if effect is not None and effect.name == entry.name and effect.kind.value == entry.kind.value:
-            requested += " with other arguments" if effect.kind is not EffectKind.SLEEP else " at another time"
-        raise Diverged(
-            f"The code of process {self.process_id!r} has changed under its journal: recorded was {recorded}, "
-            f"the body asked for {requested}. Put the old code back, or deploy the new one under a new version.",
-            recorded=recorded,
-            requested=requested,
-            process_id=self.process_id,
-        )
+                raise diverged(self.process_id, entry, None)
 
 
 def stop(request: Request) -> None:

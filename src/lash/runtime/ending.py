@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from lash.core.outcome import Cancelled, Completed, Failed, Failure, Outcome, failure_of
 from lash.limits import ACTIVATION_CALLBACKS_MAX
 from lash.runtime.bodyrun import BodyRun
@@ -39,6 +41,7 @@ def ending_of(run: BodyRun, shape: Shape) -> Outcome | ContinueAsNew:
 
 def going_on(error: BaseException | None) -> ContinueAsNew | None:
     """The wish to go on as new, also from within task groups that had no other error to tell."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        several = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        error = several[0] if len(several) == 1 else None
     return error if isinstance(error, ContinueAsNew) else None

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence, Set
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, cast
 
-from lash.errors import NotInStep
+from lash.errors import InvalidArguments, NotInStep
 
 REFUSED_EVENTS = {
     "socket.connect": "connecting a socket",
@@ -47,16 +47,31 @@ def install() -> None:
     sys.addaudithook(audit)
     if sys.version_info < (3, 12):  # which has no audit event for it yet
         setattr(threading.Thread, "start", start_thread)  # noqa: B010  # mypy refuses a plain assignment
-    plain = asyncio.as_completed
+    replace_as_completed()
+
+
+def replace_as_completed() -> None:
+    """Change the function where it stands, so that ``from asyncio import as_completed`` made earlier means it too."""
+    function = cast(FunctionType, asyncio.as_completed)
+    plain = FunctionType(function.__code__, function.__globals__, function.__name__)
+    plain.__kwdefaults__ = function.__kwdefaults__
 
     def as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
-        """``asyncio.as_completed``; in a process body a generator is first made a list, which keeps its order."""
-        if threading.get_ident() in active and not isinstance(fs, Sequence):
-            fs = list(fs)
+        """In a process body a generator is first made a list, which keeps its order; a set of coroutines has none."""
+        if threading.get_ident() in active:
+            if isinstance(fs, Set) and any(asyncio.iscoroutine(item) for item in fs):
+                raise InvalidArguments(
+                    "asyncio.as_completed was given a set of coroutines in a process body: their order would be another "
+                    "in each run. Give it a list."
+                )
+            fs = fs if isinstance(fs, Sequence) else list(fs)
         return plain(fs, timeout=timeout)
 
-    as_completed.__wrapped__ = plain  # type: ignore[attr-defined]
-    asyncio.as_completed = as_completed
+    def shim(fs: Any, *, timeout: Any = None) -> Any:
+        return lash_as_completed(fs, timeout=timeout)  # type: ignore[name-defined]  # noqa: F821  # see below
+
+    function.__globals__["lash_as_completed"] = as_completed
+    function.__code__ = shim.__code__
 
 
 @contextmanager

@@ -39,6 +39,7 @@ from lash.limits import STEP_THREADS_MAX
 from lash.runtime.access import StoreAccess
 from lash.runtime.batching import Batcher, settle_future
 from lash.runtime.checks import check_facets
+from lash.runtime.leases import Leases
 from lash.runtime.registry import Process, Registry
 from lash.runtime.rounds import Rounds
 from lash.runtime.settings import Settings
@@ -78,10 +79,12 @@ class Opening:
         self.batcher = Batcher(self.store, self._after_commit)
         self.worker: Worker | None = None
         self.deps: Any = None
+        self._making = asyncio.Lock()
         self._rounds: Rounds | None = None
         self._threads: Executor | None = None
         self._stack = AsyncExitStack()
         self._looking: asyncio.Task[None] | None = None
+        self._news = False
         self._loop = asyncio.get_running_loop()
 
     async def open(self, with_worker: bool) -> None:
@@ -120,9 +123,10 @@ class Opening:
             self._looking.cancel()
 
     async def need_worker(self) -> Worker:
-        if self.worker is None:
-            return await self._open_worker(driving=False)
-        return self.worker
+        async with self._making:
+            if self.worker is None:
+                return await self._open_worker(driving=False)
+            return self.worker
 
     async def _open_worker(self, driving: bool) -> Worker:
         if self.parts.lifespan is not None:
@@ -208,14 +212,17 @@ class Opening:
         self._look_for_news()
 
     def _look_for_news(self) -> None:
-        if self.worker is not None and self.worker.leases.kept and self._looking is None:
-            self._looking = self._loop.create_task(self._look())
+        if self.worker is None or not self.worker.leases.kept:
+            return
+        self._news = True  # also for a look under way, whose read may be older than this
+        if self._looking is None:
+            self._looking = self._loop.create_task(self._look(self.worker.leases))
 
-    async def _look(self) -> None:
-        worker = self.worker
+    async def _look(self, leases: Leases) -> None:
         try:
-            if worker is not None:
-                worker.leases.look(await self.store.news(worker.leases.owner))
+            while self._news:
+                self._news = False
+                leases.look(await self.store.news(leases.owner))
         except InfrastructureError:
             pass  # the store is away: the next notice or the slow look tries again
         finally:

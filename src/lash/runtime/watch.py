@@ -7,13 +7,13 @@ the store's notice, and a slow look stands behind that. Nobody polls for a singl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 
 from lash.abc.store import Store
 from lash.core.outcome import Outcome
 from lash.core.process import ProcessRow, Tombstone
-from lash.errors import InfrastructureError, ProcessPruned, ProcessUnknown
+from lash.errors import InfrastructureError, LashError, ProcessPruned, ProcessUnknown, RuntimeNotOpen
 from lash.limits import PAGE_ROWS_MAX, SAFETY_POLL_MS
 
 
@@ -36,6 +36,11 @@ class Hub:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        for process_id in list(self._waiters):
+            message = (
+                f"The runtime was closed while process {process_id!r} was awaited. It goes on; await it elsewhere."
+            )
+            self._fail(process_id, RuntimeNotOpen(message))
 
     def changed(self) -> None:
         """Somebody may have ended something: look at what is awaited, soon."""
@@ -70,15 +75,13 @@ class Hub:
                 if not waiting:
                     del self._waiters[process_id]
 
-    async def tick(self) -> None:
-        """Wait until something may have changed, or a safety interval has passed."""
+    @contextmanager
+    def changes(self) -> Generator[asyncio.Future[None]]:
+        """A future that is done once something may have changed since now; read after this, and then wait for it."""
         tick: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ticks.add(tick)
         try:
-            async with asyncio.timeout(SAFETY_POLL_MS / 1_000):
-                await tick
-        except TimeoutError:
-            pass
+            yield tick
         finally:
             self._ticks.discard(tick)
 
@@ -114,10 +117,12 @@ class Hub:
                 if row.record.outcome is not None:
                     self.ended(process_id, row.record.outcome)
                 continue
-            error = gone(process_id, row)
-            for waiter in self._waiters.pop(process_id, ()):
-                if not waiter.done():
-                    waiter.set_exception(error)
+            self._fail(process_id, gone(process_id, row))
+
+    def _fail(self, process_id: str, error: LashError) -> None:
+        for waiter in self._waiters.pop(process_id, ()):
+            if not waiter.done():
+                waiter.set_exception(error)
 
 
 def gone(process_id: str, row: Tombstone | None) -> ProcessPruned | ProcessUnknown:

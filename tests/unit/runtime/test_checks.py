@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -264,7 +264,7 @@ async def test_an_engine_that_breaks_its_word_blocks_the_row_instead_of_failing_
 
     class Moody(LocalEngine):
         broken = True
-        tries: list[int] = []
+        tries: ClassVar[list[int]] = []
 
         async def run(self, scope: Scope, effect: Effect, perform: Perform) -> None:
             if self.broken:

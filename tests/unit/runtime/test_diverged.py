@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -207,7 +208,7 @@ async def test_pauses_between_tries_of_changed_code_grow() -> None:
     async with app_on(store, changed) as app:
         await app.retry("p")
         await until(lambda: len(tries) >= 7)
-    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(tries)]
     for pause, least in zip(pauses, (500, 1_000, 2_000, 4_000, 8_000), strict=False):
         assert least <= pause <= least + 300, pauses
 

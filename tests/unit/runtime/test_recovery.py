@@ -1,8 +1,9 @@
-"""Whatever dies meanwhile: rerun goes on from the journal, once is never run again, attempts are counted and bounded."""
+"""Whatever dies: rerun goes on from the journal, once is never run again, attempts are counted and bounded."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -149,7 +150,7 @@ async def test_attempts_are_counted_backed_off_and_bounded() -> None:
         assert (failed.failure_class, failed.failure_code) == ("resource_limit", "attempts_exhausted")
         assert (await row_of(outside, "p")).record.attempts == 5
         await check_fold(outside, "p", spec)
-    pauses = [after - before for before, after in zip(began_ms, began_ms[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(began_ms)]
     assert pauses[0] < 1_500  # the rest of the lease, and a look
     assert pauses[1] < 1_500
     assert 500 <= pauses[2] - 1_000 < 1_200

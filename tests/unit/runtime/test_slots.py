@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -160,7 +161,7 @@ async def test_a_timer_of_a_parked_process_fires_in_time() -> None:
 
     async with app:
         moments = await (await app.start(body))
-        pauses = [round(after - before, 2) for before, after in zip(moments, moments[1:], strict=False)]
+        pauses = [round(after - before, 2) for before, after in itertools.pairwise(moments)]
         assert pauses == [0.5, 30.0, 600.0]
 
 

@@ -110,7 +110,7 @@ async def test_a_long_pause_between_attempts_holds_no_worker_and_survives_a_cras
 
     @lash.process
     async def body(ctx: lash.Context) -> str:
-        return await ctx.step(flaky.work, retry=lash.Retry(attempts=5, initial="1h", factor=2, maximum="1d"))
+        return await ctx.step(flaky.work, retry=lash.Retry(attempts=5, initial="10m", factor=2, maximum="1d"))
 
     app = app_on(store, body)
     await app.open()
@@ -118,12 +118,12 @@ async def test_a_long_pause_between_attempts_holds_no_worker_and_survives_a_cras
     row = await parked(app, "p")
     assert row.record.waiting is not None
     assert row.record.waiting.on == "retry"
-    assert row.record.waiting.until_ms == flaky.began_ms[0] + 3_600_000
+    assert row.record.waiting.until_ms == flaky.began_ms[0] + 600_000
     await simulate.crash(app)
     async with app_on(store, body, resident=0) as again:
         assert await again.handle("p") == "done"
     pauses = [after - before for before, after in zip(flaky.began_ms, flaky.began_ms[1:], strict=False)]
-    assert pauses == [3_600_000, 7_200_000]
+    assert pauses == [600_000, 1_200_000]
     assert flaky.attempts == [1, 2, 3]
 
 
