@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 import lash
 from lash.testing.checkers import check_store
 from tests.concurrency import jobs
@@ -58,3 +60,22 @@ def test_two_runtimes_on_one_loop_share_every_id(tmp_path: Path) -> None:
         asyncio.run(race(crew))
         assert len(crew.performs()) == 2 * COUNT
         assert set(crew.performs().values()) == {1}
+
+
+def test_whoever_awaits_while_the_runtime_is_closed_is_told(tmp_path: Path) -> None:
+    async def race() -> None:
+        app = lash.Runtime(f"sqlite:///{tmp_path / 'closed.db'}?sync=normal")
+        app.include(jobs.parked)
+        await app.open()
+        handle = await app.start(jobs.parked, 1, id="p")
+        awaiting = asyncio.create_task(handle.result())
+        await asyncio.sleep(0.05)
+        await app.close()
+        with pytest.raises(lash.RuntimeNotOpen, match="It goes on"):
+            async with asyncio.timeout(10):
+                await awaiting
+        async with app, asyncio.timeout(30):
+            await app.handle("p").signal("go", 1)
+            assert await app.handle("p") == 2
+
+    asyncio.run(race())

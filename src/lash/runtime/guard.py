@@ -61,8 +61,8 @@ def replace_as_completed() -> None:
         if threading.get_ident() in active:
             if isinstance(fs, Set) and any(asyncio.iscoroutine(item) for item in fs):
                 raise InvalidArguments(
-                    "asyncio.as_completed was given a set of coroutines in a process body: their order would be another "
-                    "in each run. Give it a list."
+                    "asyncio.as_completed was given a set of coroutines in a process body: their order would be "
+                    "another in each run. Give it a list."
                 )
             fs = fs if isinstance(fs, Sequence) else list(fs)
         return plain(fs, timeout=timeout)
