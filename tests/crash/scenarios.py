@@ -551,6 +551,53 @@ def queue():
     return register, drive
 
 
+@scenario([["cancelled", "never mind"], "accepted", "process_ended", ["completed", "gone"]], 0, processes=2)
+def cancel_early():
+    """Before it ever ran; and of what runs elsewhere, which only gets to know the wish."""
+
+    def register(app: Runtime) -> None:
+        @app.process
+        async def far_off(ctx: lash.Context) -> int:
+            return await ctx.step(work, 1)
+
+    async def drive(app: Runtime) -> object:
+        handle = await asked(lambda: app.start("far_off", id="f", delay="1h"))
+        await asked(lambda: handle.cancel("never mind"))
+        elsewhere = await asked(lambda: app.external("elsewhere", id="x"))
+        await asked(lambda: refused(elsewhere.cancel("stop")))
+        await asked(lambda: elsewhere.complete("gone"))
+        return [
+            await ended(handle),
+            await asked(lambda: refused(handle.cancel("never mind"))),
+            await asked(lambda: refused(handle.cancel("really"))),
+            await ended(elsewhere),
+        ]
+
+    return register, drive
+
+
+@scenario(["process_pruned", "process_conflict", "accepted", "process_pruned"], 1, processes=0)
+def pruned():
+    def register(app: Runtime) -> None:
+        @app.process
+        async def tiny(ctx: lash.Context, value: int) -> int:
+            return await ctx.step(work, value)
+
+    async def drive(app: Runtime) -> object:
+        handle = await asked(lambda: app.start("tiny", 1, id="p"))
+        await asked(lambda: refused(handle.result()))
+        await asyncio.sleep(0.002)
+        await asked(lambda: app.prune("0s"))
+        return [
+            await asked(lambda: refused(handle.result())),
+            await asked(lambda: refused(app.start("tiny", 2, id="p"))),
+            await asked(lambda: refused(app.start("tiny", 1, id="p"))),
+            await asked(lambda: refused(handle.signal("late"))),
+        ]
+
+    return register, drive
+
+
 async def set_going(app: Runtime) -> object:
     """The caller leaves before anything has ended."""
     await asked(lambda: app.start("handover", 1, id="h1"))
