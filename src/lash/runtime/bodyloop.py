@@ -157,7 +157,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         try:
             for task in self._tasks:
                 if not task.done():
-                    close_task(task)
+                    close_task(self, task)
         finally:
             if not guarded:
                 guard.active.discard(self._thread)
@@ -216,6 +216,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def _new_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         self._order += 1
         options = {name: value for name, value in options.items() if value is not None}
+        if "name" not in options:  # asyncio numbers the tasks of the whole Python process
+            options["name"] = f"Task-{self._order & 0xFFFFF}"
         task: asyncio.Task[Any] = BodyTask(coro, order=self._order, loop=self, **options)
         tasks = self._tasks
         tasks.append(task)
@@ -262,11 +264,23 @@ class BodyLoop(asyncio.AbstractEventLoop):
             close_coroutine(generator.aclose(), start=True)
 
 
-def close_task(task: asyncio.Task[Any]) -> None:
+def close_task(loop: BodyLoop, task: asyncio.Task[Any]) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch for abandoned tasks
     coro = cast("Coroutine[Any, Any, object] | None", task.get_coro())
-    if coro is not None:
-        close_coroutine(coro)
+    if coro is None:
+        return
+    if sys.version_info >= (3, 12):  # clean-up may use asyncio.timeout, which asks for the current task
+        outer = asyncio.tasks._swap_current_task(loop, task)
+        try:
+            close_coroutine(coro)
+        finally:
+            asyncio.tasks._swap_current_task(loop, outer)
+    else:
+        asyncio.tasks._enter_task(loop, task)
+        try:
+            close_coroutine(coro)
+        finally:
+            asyncio.tasks._leave_task(loop, task)
 
 
 def close_coroutine(coro: Coroutine[Any, Any, object], start: bool = False) -> None:

@@ -150,9 +150,9 @@ class Opening:
 
         def settle_start(verdict: Verdict | BaseException) -> None:
             leases.slots.reserved -= 1
+            settle_future(started, verdict)  # first: the caller need not wait for the body's first steps
             if isinstance(verdict, Started) and verdict.claimed is not None:
                 worker.admit(verdict.claimed)
-            settle_future(started, verdict)
 
         self.batcher.submit(Start(spec, leases.owner, self.settings.lease_ttl_ms), settle_start)
         return started

@@ -6,9 +6,9 @@ A database that a newer lash has touched is refused before anything is written t
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
-from importlib import resources
 from typing import NamedTuple
 
 from lash.errors import StoreTooNew
@@ -32,9 +32,12 @@ class Migration(NamedTuple):
 
 def migrations(dialect: str) -> list[Migration]:
     """All of a dialect, in order. Numbers are 1, 2, 3 … without gaps."""
-    folder = resources.files("lash.stores.sql.migrations") / dialect
-    files = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
-    return [Migration(int(item.name.split("_")[0]), item.name, item.read_text("utf-8")) for item in files]
+    folder = os.path.join(os.path.dirname(__file__), "migrations", dialect)
+    found: list[Migration] = []
+    for name in sorted(name for name in os.listdir(folder) if name.endswith(".sql")):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            found.append(Migration(int(name.split("_")[0]), name, file.read()))
+    return found
 
 
 def migrate(connection: sqlite3.Connection, known: list[Migration], path: str, now_ms: int) -> None:

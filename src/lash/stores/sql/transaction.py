@@ -56,14 +56,17 @@ class Scope:
 class Book:
     """What one connection remembers between transactions.
 
-    Lanes are never deleted, so they stay true. Scopes are true until this connection changes the row (each such place
-    drops its scope) or another connection commits anything (``PRAGMA data_version`` tells).
+    Lanes are never deleted, so they stay true. Scopes and numbers are true until this connection changes the row (each
+    such place drops its scope) or another connection commits anything (``PRAGMA data_version`` tells).
     """
 
     def __init__(self) -> None:
         self.by_number: Lanes = {}
         self.numbers: dict[Lane, int] = {}
         self.scopes: dict[int, Scope] = {}
+        self.last_rank = 0
+        self.last_row = 0
+        """The numbers given out last; 0 when they must be looked up."""
         self.data_version = -1
 
     def load(self, connection: sqlite3.Connection) -> None:
@@ -75,6 +78,7 @@ class Book:
         self.by_number = {}
         self.numbers = {}
         self.scopes = {}
+        self.last_rank = self.last_row = 0
 
     def refresh(self, connection: sqlite3.Connection) -> None:
         """At the start of a transaction: drop what another connection may have changed."""
@@ -82,6 +86,7 @@ class Book:
         if version != self.data_version or len(self.scopes) > SCOPES_MAX:
             self.data_version = version
             self.scopes.clear()
+            self.last_rank = self.last_row = 0
 
 
 class Transaction:
@@ -100,22 +105,22 @@ class Transaction:
         self._steps: list[Columns] = []
         self._entries: list[Columns] = []
         self._pending_rows: set[int] = set()
-        self._last_rank = 0
-        self._last_row = 0
 
     # Numbers -------------------------------------------------------------------------------------------------------
 
     def next_rank(self) -> int:
-        if not self._last_rank:
-            self._last_rank = self.newest("rank", "lash_journal")
-        self._last_rank += 1
-        return self._last_rank
+        book = self.book
+        if not book.last_rank:
+            book.last_rank = self.newest("rank", "lash_journal")
+        book.last_rank += 1
+        return book.last_rank
 
     def next_row(self) -> int:
-        if not self._last_row:
-            self._last_row = self.newest("row", "lash_process")
-        self._last_row += 1
-        return self._last_row
+        book = self.book
+        if not book.last_row:
+            book.last_row = self.newest("row", "lash_process")
+        book.last_row += 1
+        return book.last_row
 
     def newest(self, name: str, table: str) -> int:
         query = f"SELECT max(ifnull((SELECT max({name}) FROM {table}), 0), value) FROM lash_floor WHERE name = ?"
