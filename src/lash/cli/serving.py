@@ -193,7 +193,8 @@ class Supervisor:
             del self.children[slot]
             if self.stopping.is_set():
                 break
-            if not child.ready and not self._first_ready.is_set():
+            told = code >= 0  # a signal says nothing about the target
+            if told and not child.ready and not self._first_ready.is_set():
                 self.code = code if code in (exits.USAGE, exits.INFRASTRUCTURE) else exits.DEFECT
                 self.stopping.set()
                 break
