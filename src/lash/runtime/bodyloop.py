@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import inspect
 import logging
 import math
 import sys
@@ -37,6 +36,10 @@ log = logging.getLogger("lash.body")
 T = TypeVar("T")
 CLOSES_MAX = 100
 """How often a coroutine may go on waiting while it is being closed."""
+
+
+class BodyClosed(BaseException):
+    """Ends the coroutines of a body that is put away; no cancellation, for the process goes on."""
 
 
 class BodyTask(asyncio.Task[T]):
@@ -284,22 +287,18 @@ def close_task(loop: BodyLoop, task: asyncio.Task[Any]) -> None:
 
 
 def close_coroutine(coro: Coroutine[Any, Any, object], start: bool = False) -> None:
-    """Have the clean-up of ``coro`` run. What it waits for never comes, so each wait is ended in its turn."""
-    for _ in range(CLOSES_MAX):
-        try:
-            if start:
-                start = False
-                coro.send(None)
-            if inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
-                coro.throw(GeneratorExit())  # closing it would warn that it was never awaited
-            coro.close()
-            return
-        except (StopIteration, GeneratorExit):
-            return
-        except BaseException as error:  # noqa: BLE001  # clean-up that fails while closing concerns nobody
-            log.debug("clean-up of %r while closing: %r", coro, error)
-            if getattr(coro, "cr_frame", None) is None:
-                return
+    """Have the clean-up of ``coro`` run. What it waits for never comes, so each wait is ended in its turn.
+
+    ``coro.close()`` would not do: clean-up that waits would leave its inner coroutines to the garbage collector.
+    """
+    try:
+        if start:
+            coro.send(None)
+        for _ in range(CLOSES_MAX):
+            coro.throw(BodyClosed())
+        coro.close()
+    except BaseException as error:  # noqa: BLE001  # the end, or clean-up that fails while closing: of nobody's concern
+        log.debug("%r was closed: %r", coro, error)
 
 
 def to_ms(when: float) -> int:

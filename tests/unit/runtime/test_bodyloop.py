@@ -87,7 +87,13 @@ def test_a_timer_that_is_due_already_needs_no_record() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "ms"),
-    [(1.0, 1_000), (0.0001, 1), (0.0009999, 1), (1_700_000_000.223, 1_700_000_000_223), (1_700_000_000.2230001, 1_700_000_000_223)],
+    [
+        (1.0, 1_000),
+        (0.0001, 1),
+        (0.0009999, 1),
+        (1_700_000_000.223, 1_700_000_000_223),
+        (1_700_000_000.2230001, 1_700_000_000_223),
+    ],
 )
 def test_milliseconds_are_rounded_up_but_for_float_noise(seconds: float, ms: int) -> None:
     assert to_ms(seconds) == ms
@@ -432,10 +438,10 @@ def test_outside_bodies_as_completed_is_as_it_was() -> None:
             assert sorted([await item for item in asyncio.as_completed(lazily)]) == [0, 1, 2, 3, 4]
         works = {asyncio.sleep(0, number) for number in range(5)}
         assert sorted([await item for item in imported_early(works)]) == [0, 1, 2, 3, 4]
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError):  # noqa: PT012
             for item in asyncio.as_completed([asyncio.sleep(5)], timeout=0.01):
                 await item
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError):  # noqa: PT012
             single = asyncio.sleep(0)
             try:
                 list(asyncio.as_completed(single))  # type: ignore[arg-type]
