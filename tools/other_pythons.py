@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ((3, 11), (3, 12), (3, 13), (3, 14))
-LANES = ("tests/simulation", "tests/unit")
+LANES = ("tests/simulation", "tests/unit/core", "tests/unit/engines", "tests/unit/runtime", "tests/unit/testing")
 SECONDS_MAX = 600
 PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2], sys.version_info.releaselevel)"
 

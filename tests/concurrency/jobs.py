@@ -55,9 +55,9 @@ async def stubborn(value: int) -> int:
 
 
 async def until_let_go(name: str) -> int:
-    """Runs until the test makes the file ``name``; then at once."""
+    """Runs until the test makes the file ``name``, or ``name-<pid>`` for one worker alone."""
     note("gate")
-    while not flag(name).exists():
+    while not flag(name).exists() and not flag(f"{name}-{os.getpid()}").exists():
         await asyncio.sleep(0.02)
     return os.getpid()
 
@@ -143,6 +143,13 @@ async def gated(ctx: lash.Context, name: str) -> list[int]:
 
 
 @lash.process
+async def gated_later(ctx: lash.Context, name: str) -> list[int]:
+    """Its worker has written for it before, and may remember the row."""
+    await ctx.step(nap_in_step, 1)
+    return [await ctx.step(until_let_go, name), await ctx.step(nap_in_step, 1)]
+
+
+@lash.process
 async def naps(ctx: lash.Context, first_ms: int, then_ms: int) -> list[int]:
     first = await ctx.step(nap_in_step, first_ms)
     return [first, await ctx.step(nap_in_step, then_ms)]
@@ -207,7 +214,7 @@ async def solo(ctx: lash.Context, start: int) -> int:
 
 PROCESSES = (
     chain, fan, nap, ask, brood, doomed, rounds, solo,
-    gated, naps, blocking_step, blocking_body, blocking_end, parked, just_once,
+    gated, gated_later, naps, blocking_step, blocking_body, blocking_end, parked, just_once,
 )  # fmt: skip
 
 

@@ -71,11 +71,12 @@ def now_ms() -> int:
 
 
 def close(crew: Crew, *members: Member) -> None:
-    """Every log without complaint, every exit in order."""
+    """Every log without complaint, every exit in order, and nothing wrong in the store."""
     for member in members:
         member.drain()
     assert [member.wait(30) for member in members] == [0] * len(members)
     assert crew.complaints() == []
+    asked(crew, lambda app: check_store(app.store))
 
 
 def test_a_killed_worker_is_followed_within_a_second(tmp_path: Path) -> None:
@@ -232,6 +233,30 @@ def test_a_zombie_can_write_nothing(tmp_path: Path) -> None:
         assert crew.performs() == {"z/0#1": 2, "z/1#1": 1}
         assert lost_its_lease(zombie, "z")
         assert zombie.counters()["ended"] == 0
+
+
+def test_a_zombie_can_write_nothing_while_its_follower_is_still_at_work(tmp_path: Path) -> None:
+    """Not only is the row no longer its own: what it remembers of the row from before must not serve either."""
+    with Crew(tmp_path) as crew:
+        zombie = crew.worker(lease_ttl="1s")
+        zombie.wait_open()
+        start(crew, "z", "gated_later", "gate")
+        crew.wait_performed("gate", pid=zombie.pid)
+        peer = crew.worker(lease_ttl="1s")
+        peer.wait_open()
+        crew.stop_outside_transaction(zombie)
+        crew.wait_performed("gate", pid=peer.pid)
+        crew.flag(f"gate-{zombie.pid}").touch()  # its step ends first, before it can ask for its leases
+        zombie.go_on()
+        zombie.drain()
+        assert zombie.wait(30) == 0
+        assert record(crew, "z").outcome is None
+        crew.flag(f"gate-{peer.pid}").touch()
+        assert result(crew, "z") == [peer.pid, peer.pid]
+        assert record(crew, "z").attempts == 2
+        assert lost_its_lease(zombie, "z")
+        assert zombie.counters()["refused_writes"] == 1
+        close(crew, peer)
 
 
 def test_a_worker_nobody_follows_goes_on_where_it_was_blocked(tmp_path: Path) -> None:

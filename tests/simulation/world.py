@@ -30,7 +30,8 @@ from tests.simulation.programs import SIGNALS, Body, Grower, Node, Steps, interp
 ROOT = "sim"
 PATIENCE_S = 60
 """Virtual time a program gets before it is cancelled: it may wait for a signal that nobody sends."""
-CUTS_MAX = 60
+CUTS_MAX = 6
+"""Prefixes replayed of each journal here; ``test_every_cut`` replays them all."""
 Fate = Literal["crash before", "crash after", "kill", "close", "expire"]
 
 
@@ -146,6 +147,17 @@ class Simulation:
         for row in found:
             self.specs.setdefault(row.record.id, row.record.spec)
         return found
+
+    async def story(self) -> list[Any]:
+        """Every event and journal entry of the whole family, with its moment."""
+        told: list[Any] = []
+        for row in await self.rows():
+            told += [(event.type, event.at_ms) for event in await self.store.events(row.record.id, 0, 100_000)]
+            told += [
+                (entry.kind.value, entry.ordinal, entry.at_ms, entry.payload)
+                for entry in await self.store.history(row.row, 0)
+            ]
+        return told
 
     # The outside
 
@@ -304,16 +316,18 @@ class Judge:
             await simulate.replay(self.simulation.process, row.record, entries[:cut])
 
 
-def simulated(seed: int) -> None:
-    """Run one seed to its end. Raises ``AssertionError`` that names the seed."""
+def simulated(seed: int) -> list[Any]:
+    """Run one seed to its end; what happened. Raises ``AssertionError`` with a note that names the seed."""
 
-    async def main() -> None:
-        await Simulation(seed).run()
+    async def main() -> list[Any]:
+        simulation = Simulation(seed)
+        await simulation.run()
+        return await simulation.story()
 
     try:
-        simulate.run(main())
+        return simulate.run(main())
     except BaseException as error:
-        error.add_note(f"seed {seed}; again: python -m tests.simulation.world {seed}")
+        error.add_note(f"seed {seed}; again: PYTHONPATH=src:. python -m tests.simulation.world {seed}")
         raise
 
 

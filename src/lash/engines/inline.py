@@ -6,9 +6,11 @@ never closed while it waits, as there is no history to bring it back with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lash.abc.engine import Perform, Scope, entry_of
-from lash.abc.store import Forget, Stale
-from lash.core.effect import Effect, EffectKind, Entry
+from lash.abc.store import Forget, Put, Stale
+from lash.core.effect import Effect, EffectKind, Entry, EntryKind
 from lash.engines.journal import JournalEngine
 
 
@@ -24,12 +26,18 @@ class InlineEngine(JournalEngine):
         return False
 
     async def history(self, scope: Scope, after_rank: int) -> list[Entry]:
-        """What an earlier attempt left is cut; only cancel requests and untaken signals are still told."""
-        verdict = await self.services.write(Forget(scope.fence))
-        if isinstance(verdict, Stale):
-            scope.lost()
-            return []
-        return await self.services.store.history(scope.fence.row, after_rank)
+        """What an earlier attempt left is cut; only cancel requests and signals are still told.
+
+        Also those signals it was given: the body that runs again asks for them again.
+        """
+        services, fence = self.services, scope.fence
+        left = await services.store.history(fence.row, 0)
+        closes = closes_of(left)
+        for op in ([Put(fence, left[-1].rank, closes)] if closes else []) + [Forget(fence)]:
+            if isinstance(await services.write(op), Stale):
+                scope.lost()
+                return []
+        return await services.store.history(fence.row, after_rank)
 
     async def run(self, scope: Scope, effect: Effect, perform: Perform) -> None:
         if effect.kind is EffectKind.WAIT:
@@ -37,3 +45,13 @@ class InlineEngine(JournalEngine):
             return
         entry = entry_of(effect, await perform())
         scope.deliver((entry._replace(at_ms=await self.services.store.now_ms()),))
+
+
+def closes_of(left: Sequence[Entry]) -> list[Entry]:
+    """A close for each wait of a former attempt, so that its signal goes back to the mail: those still open first, or
+    they would take what the others give back."""
+    answered = {entry.ordinal for entry in left if entry.kind is EntryKind.REPLY}
+    closed = {entry.ordinal for entry in left if entry.kind is EntryKind.CLOSE}
+    waits = [entry for entry in left if entry.kind is EntryKind.WAIT and entry.ordinal not in closed]
+    waits.sort(key=lambda wait: wait.ordinal in answered)
+    return [Entry(EntryKind.CLOSE, wait.ordinal, wait.name) for wait in waits]

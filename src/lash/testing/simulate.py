@@ -1,11 +1,12 @@
-"""Virtual time and replay: a day of timers takes milliseconds, every run is the same, and a journal can be judged.
+"""Virtual time and replay: nobody waits for a timer, every run is the same, and a journal can be judged.
 
-In :func:`run` nobody waits: whenever nothing can run, the clock jumps to the next timer. A Runtime in it works as
-everywhere, as long as its store keeps to the event loop (``memory://``)::
+In :func:`run` the clock jumps to the next timer whenever nothing can run. A Runtime in it works as everywhere, as long
+as its store keeps to the event loop (``memory://``). A worker looks for work and for the dead several times a second,
+also in virtual time, so an hour costs about a second::
 
     async def main() -> None:
         app = lash.Runtime("memory://", clock=simulate.now_ms)
-        ...                                # ctx.sleep("24h") is over at once
+        ...                                # ctx.sleep("10m") is over at once
 
     simulate.run(main())
 

@@ -152,9 +152,9 @@ def prune(tx: Transaction, op: Prune) -> Count:
         [(tx.now_ms, row) for row, _ in old],
     )
     many(
-        "DELETE FROM lash_tag WHERE row = ?1 AND tag IN "
-        "(SELECT t.value FROM lash_spec s, json_each(CAST(s.more AS TEXT), '$.tags') t WHERE s.row = ?1)",
-        rows,
+        "DELETE FROM lash_tag WHERE row = ? AND tag IN "
+        "(SELECT t.value FROM lash_spec s, json_each(CAST(s.more AS TEXT), '$.tags') t WHERE s.row = ?)",
+        [(row, row) for row, _ in old],
     )
     many("DELETE FROM lash_spec WHERE row = ?", rows)
     many("DELETE FROM lash_event WHERE process = ?", rows)

@@ -43,8 +43,8 @@ from lash.stores.sql.rows import (
 from lash.stores.sql.transaction import Transaction
 
 THERE_SQL: Final = (
-    "SELECT row, status, definition, lane FROM lash_process WHERE id = ?1 "
-    "UNION ALL SELECT 0, status, definition, 0 FROM lash_tombstone WHERE id = ?1"
+    "SELECT row, status, definition, lane FROM lash_process WHERE id = ? "
+    "UNION ALL SELECT 0, status, definition, 0 FROM lash_tombstone WHERE id = ?"
 )
 INSERT_SQL: Final = f"INSERT INTO lash_process ({', '.join(HOT)}) VALUES ({', '.join('?' * len(HOT))})"
 BLOCKED_SQL: Final = (
@@ -56,7 +56,7 @@ BLOCKED_SQL: Final = (
 
 def start(tx: Transaction, op: Start) -> Started | Conflict:
     spec = op.spec
-    found = tx.sql(THERE_SQL, (spec.id,)).fetchone()
+    found = tx.sql(THERE_SQL, (spec.id, spec.id)).fetchone()
     if found is not None:
         row, status, definition, number = found
         if unpack_hash(definition) == spec.definition:
