@@ -27,9 +27,10 @@ from lash.stores.listeners import Listeners
 from lash.stores.notices import Notices
 from lash.stores.proof import Proofs
 from lash.stores.sql import blobs, doctor, reads
+from lash.stores.sql.book import Book
 from lash.stores.sql.connection import connect, explained, extend_log, fsync_us, is_busy, patiently
 from lash.stores.sql.migrate import migrate, migrations
-from lash.stores.sql.transaction import Book, Transaction
+from lash.stores.sql.transaction import Transaction
 from lash.stores.sql.workers import live_workers
 from lash.stores.sql.writer import Writer, Written
 
@@ -186,7 +187,7 @@ class SqliteStore:
         found: list[str] = []
 
         def work(tx: Transaction) -> list[Verdict]:
-            found[:] = [blobs.put(tx.connection, data)]
+            found[:] = [blobs.put(tx.tables.connection, data)]
             return []
 
         await self._open_writer().submit(work)

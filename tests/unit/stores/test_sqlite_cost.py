@@ -13,14 +13,14 @@ import pytest
 
 from lash.abc.store import Claim, Claims
 from lash.core.process import lane_of
-from lash.stores.sql import endings, journal, leases, processes, reads, transaction
+from lash.stores.sql import reads, tables
 from lash.stores.sqlite import SqliteStore, migration_sql
 from tests.unit.stores.stage import leased, opened, put, spec, step
 
 PARKED = 100_000
 QUERIES = {
     f"{module.__name__.rsplit('.', 1)[1]}.{name}": query
-    for module in (endings, journal, leases, processes, reads, transaction)
+    for module in (reads, tables)
     for name, query in vars(module).items()
     if name.endswith("_SQL") and isinstance(query, str) and query.startswith("SELECT") and "?" in query
 }
@@ -39,7 +39,8 @@ def test_every_query_searches_an_index(name: str) -> None:
     number = 1 if "?1" in query else query.count("?")
     plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + query, (1,) * number)]
     connection.close()
-    assert not [line for line in plan if line.startswith("SCAN")], plan
+    scans = [line for line in plan if line.startswith("SCAN")]
+    assert not [line for line in scans if "json_each" not in line], plan  # that one reads the argument, a list of rows
 
 
 def park_many(path: Path) -> None:

@@ -6,15 +6,7 @@ from lash.abc.store import Append, Appended, Ended, KeyConflict, Signal, Stale, 
 from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event, content_hash
-from lash.stores.sql.endings import outcome_in
-from lash.stores.sql.journal import OLDEST_WAIT_SQL
-from lash.stores.sql.rows import EVENT_SQL, unpack_event
 from lash.stores.sql.transaction import Transaction
-
-
-def stored_event(tx: Transaction, row: int, key: str) -> Event | None:
-    found = tx.sql(f"SELECT {EVENT_SQL} FROM lash_event WHERE process = ? AND key = ?", (row, key)).fetchone()
-    return None if found is None else unpack_event(found)
 
 
 def replayed(stored: Event, event_type: str, payload: bytes) -> Appended | KeyConflict:
@@ -26,10 +18,9 @@ def append(tx: Transaction, op: Append) -> Appended | Stale | KeyConflict:
     hot = tx.holder(op.fence)
     if isinstance(hot, Stale):
         return hot
-    if op.key is not None and (stored := stored_event(tx, hot.row, op.key)) is not None:
+    if op.key is not None and (stored := tx.told(hot.row, op.key)) is not None:
         return replayed(stored, op.type, op.payload)
     item = tx.tell(hot, op.type, op.payload, op.key)
-    tx.save(hot)
     tx.stirred = True  # somebody may be following the log
     return Appended(item, new=True)
 
@@ -37,21 +28,19 @@ def append(tx: Transaction, op: Append) -> Appended | Stale | KeyConflict:
 def signal(tx: Transaction, op: Signal) -> Appended | Ended | Unknown | KeyConflict:
     hot = tx.load_id(op.process_id)
     if hot is None:
-        return Unknown(tx.pruned(op.process_id))
+        return Unknown(tx.tables.pruned(op.process_id))
     event_type = ev.SIGNAL_PREFIX + op.name
     key = None if op.key is None else ev.signal_key(op.key)
-    if key is not None and (stored := stored_event(tx, hot.row, key)) is not None:
+    if key is not None and (stored := tx.told(hot.row, key)) is not None:
         return replayed(stored, event_type, op.payload)
     if hot.status:
-        return Ended(outcome_in(tx, hot))
+        return Ended(tx.outcome(hot))
     item = tx.tell(hot, event_type, op.payload, key)
     wait_key = wait_key_of_signal(op.name)
-    wait = tx.sql(OLDEST_WAIT_SQL, (wait_key, hot.row)).fetchone()
+    wait = tx.look_at_waits().oldest_wait(hot.row, wait_key)
     if wait is not None:
         tx.shut(wait[0])
         tx.deliver(hot, Entry(EntryKind.REPLY, wait[1], wait_key, payload=op.payload, attempt=item.sequence))
     else:
-        mail = Entry(EntryKind.MAIL, item.sequence, wait_key, payload=op.payload)
-        tx.note(hot.row, mail, tx.at_ms(hot), open_key=wait_key)
-    tx.save(hot)
+        tx.note(hot, Entry(EntryKind.MAIL, item.sequence, wait_key, payload=op.payload), open_key=wait_key)
     return Appended(item, new=True)

@@ -5,7 +5,7 @@ A row that waits without a timer is in no scheduling index, so no statement here
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from lash.abc.store import (
     Claim,
@@ -23,82 +23,73 @@ from lash.abc.store import (
     Stale,
 )
 from lash.core import event as ev
-from lash.core.lease import Fence, Lease
+from lash.core.lease import Lease
 from lash.core.process import Blocked, ProcessSpec
 from lash.core.schedule import takeover_pause_ms
 from lash.limits import BACKOFF_MAX_MS
 from lash.stores import facts
 from lash.stores.sql import journal
 from lash.stores.sql.endings import end
-from lash.stores.sql.rows import BLOCKED, HOT, LEASED, TIMED, WAITING, Hot, beside, unpack_record, unpack_spec
+from lash.stores.sql.rows import LEASED, TIMED, Hot, beside, columns_of, unpack_record
 from lash.stores.sql.transaction import Transaction
 
-READY_SQL: Final = (
-    "SELECT -priority, wake_ms, row FROM lash_process INDEXED BY lash_process_ready "
-    "WHERE state = 1 AND lane = ? AND wake_ms <= ? ORDER BY priority DESC, wake_ms, row LIMIT ?"
-)
-TIMED_SQL: Final = (
-    "SELECT -priority, wake_ms, row FROM lash_process INDEXED BY lash_process_timed "
-    "WHERE state IN (2, 3) AND lane = ? AND wake_ms <= ? ORDER BY wake_ms, row LIMIT ?"
-)
 TIMED_SCAN_MIN: Final = 256
 """Due timers of a lane looked at in one claim: among more of them, an earlier one goes before a larger priority."""
 
 
 def claim(tx: Transaction, op: Claim) -> Claims:
+    tx.flush_rows()
     due: list[tuple[int, int, int]] = []
     for lane in tx.known_lanes(op.lanes):
-        due += tx.sql(READY_SQL, (lane, tx.now_ms, op.limit))
-        due += tx.sql(TIMED_SQL, (lane, tx.now_ms, max(TIMED_SCAN_MIN, 4 * op.limit)))
+        due += tx.tables.ready(lane, tx.now_ms, op.limit)
+        due += tx.tables.timed(lane, tx.now_ms, max(TIMED_SCAN_MIN, 4 * op.limit))
     due.sort()
-    rows: list[Claimed] = []
-    closed: list[str] = []
-    postponed: list[str] = []
-    for _, _, row in due:
-        if len(rows) >= op.limit:
+    taken = Taken([], [], [])
+    for place, (_, _, row) in enumerate(due):
+        if len(taken.rows) >= op.limit:
             break
-        hot, spec = load_full(tx, row)
+        if place % op.limit == 0:  # a second page only where rows are closed or put off in passing
+            tx.look_up([row for _, _, row in due[place : place + op.limit]])
+        if (hot := tx.load_full(row)) is not None:
+            take(tx, hot, op, taken)
+    return Claims(*taken)
+
+
+class Taken(NamedTuple):
+    """A ``Claims`` in the making."""
+
+    rows: list[Claimed]
+    closed: list[str]
+    postponed: list[str]
+
+
+def take(tx: Transaction, hot: Hot, op: Claim, taken: Taken) -> None:
+    """Lease one due row; or close it or put it off, where that is what its state asks for."""
+    if hot.status:
+        return  # a child, closed a moment ago with the parent that was lost
+    spec = hot.spec
+    if spec is None:
+        put_off(tx, hot)
+        taken.postponed.append(hot.id)
+        return
+    if hot.state == LEASED:
+        lose(tx, hot, spec)
         if hot.status:
-            continue  # a child, closed a moment ago with the parent that was lost
-        if spec is None:
-            put_off(tx, hot)
-            postponed.append(hot.id)
-            continue
-        if hot.state == LEASED:
-            lose(tx, hot, spec)
-            if hot.status:
-                closed.append(hot.id)
-                continue
-            if (hot.wake_ms or 0) > tx.now_ms:
-                postponed.append(hot.id)
-                tx.save(hot)
-                continue
-        claimed = lease(tx, hot, spec, op.owner, op.ttl_ms)
-        tx.save(hot)
-        rows.append(claimed)
-    return Claims(rows, closed, postponed)
-
-
-def load_full(tx: Transaction, row: int) -> tuple[Hot, ProcessSpec | None]:
-    """Of a running row, with the time of its newest entry. The spec is None where it cannot be decoded."""
-    tx.flush()
-    columns = tx.full_row(row)
-    hot = Hot(*columns[: len(HOT)])  # type: ignore[arg-type]  # the schema's types
-    last = tx.sql("SELECT at_ms FROM lash_journal WHERE process = ? ORDER BY rank DESC LIMIT 1", (row,)).fetchone()
-    hot.last_ms = None if last is None else last[0]
-    args, more, _ = columns[len(HOT) :]
-    try:
-        return hot, unpack_spec(hot, tx.lane(hot.lane), args, more)  # type: ignore[arg-type]  # the schema's types
-    except (ValueError, TypeError):
-        return hot, None
+            taken.closed.append(hot.id)
+            return
+        if (hot.wake_ms or 0) > tx.now_ms:
+            taken.postponed.append(hot.id)
+            return
+    taken.rows.append(lease(tx, hot, spec, op.owner, op.ttl_ms))
 
 
 def put_off(tx: Transaction, hot: Hot) -> None:
     """A damaged row: one must not stop the worklist, and it stays there for whoever can mend it (W-12)."""
-    lost = 1 if hot.state == LEASED else hot.lost
-    wake_ms = tx.now_ms + BACKOFF_MAX_MS
-    hot.change(state=TIMED, wake_ms=wake_ms, owner=None, news=None, lost=lost, token=hot.token + 1)
-    tx.save(hot)
+    if hot.state == LEASED:
+        hot.lost = 1
+    hot.state, hot.wake_ms = TIMED, tx.now_ms + BACKOFF_MAX_MS
+    hot.owner = hot.news = None
+    hot.token += 1
 
 
 def lose(tx: Transaction, hot: Hot, spec: ProcessSpec) -> None:
@@ -108,60 +99,64 @@ def lose(tx: Transaction, hot: Hot, spec: ProcessSpec) -> None:
     elif hot.attempts >= spec.attempts_max:
         end(tx, hot, facts.exhausted(hot.attempts, spec.attempts_max))
     else:
-        hot.change(lost=1)
+        hot.lost = 1
         tx.give_back(hot, (hot.wake_ms or 0) + takeover_pause_ms(hot.attempts))
 
 
 def lease(tx: Transaction, hot: Hot, spec: ProcessSpec, owner: str, ttl_ms: int) -> Claimed:
-    """Take the lease, in ``hot`` alone: the caller writes it."""
+    """Take the lease."""
     fresh = hot.first_owner is None
     token = hot.token + 1
     if fresh or hot.lost:
         attempt = hot.attempts + 1
         told = tx.tell(hot, ev.STARTED, facts.started(attempt, owner, token))
-        hot.change(attempts=attempt)
+        hot.attempts = attempt
         if fresh:
-            hot.change(first_owner=owner, first_token=token, first_ms=told.at_ms, began_ms=told.at_ms)
-        hot.clear(*BLOCKED)
+            hot.first_owner, hot.first_token = owner, token
+            hot.first_ms = hot.began_ms = told.at_ms
+        hot.block_no_more()
     elif hot.waiting_on is not None:
         tx.tell(hot, ev.RESUMED, facts.EMPTY)
     until_ms = tx.now_ms + ttl_ms
-    hot.change(state=LEASED, wake_ms=until_ms, owner=owner, token=token)
-    hot.clear("lost", "news", *WAITING)
+    hot.state, hot.wake_ms, hot.owner, hot.token = LEASED, until_ms, owner, token
+    hot.lost = hot.news = None
+    hot.wait_no_more()
     record = unpack_record(hot, spec, None)
     return Claimed(beside(hot, record), Lease(hot.row, hot.id, owner, token, until_ms), fresh)
 
 
 def renew(tx: Transaction, op: Renew) -> Renewed:
+    tx.flush_rows()
     until_ms = tx.now_ms + op.ttl_ms
-    tx.sql("UPDATE lash_process SET wake_ms = ? WHERE owner = ?", (until_ms, op.owner))
-    tx.sql("UPDATE lash_worker SET until_ms = ? WHERE owner = ?", (until_ms, op.owner))
-    held = tx.sql("SELECT row, token FROM lash_process WHERE owner = ? ORDER BY row", (op.owner,))
-    return Renewed([Fence(row, token) for row, token in held])
+    held = tx.tables.renew(op.owner, until_ms)
+    for fence in held:
+        if (hot := tx.book.rows.get(fence.row)) is not None:
+            hot.wake_ms = until_ms
+            hot.stored = columns_of(hot)
+    return Renewed(held)
 
 
 def expire(tx: Transaction, op: Expire) -> Count:
-    query = "SELECT row, id FROM lash_process WHERE owner = ? AND wake_ms > ? ORDER BY row"
-    live = tx.sql(query, (op.owner, tx.now_ms)).fetchall()
-    for row, _ in live:
-        tx.sql("UPDATE lash_process SET wake_ms = ? WHERE row = ?", (tx.now_ms, row))
-    tx.stirred = tx.stirred or bool(live)
+    tx.flush_rows()
+    ids: list[str] = []
+    for row in tx.tables.live(op.owner, tx.now_ms):
+        if (hot := tx.load(row)) is not None:
+            hot.wake_ms = tx.now_ms
+            ids.append(hot.id)
+    tx.stirred = tx.stirred or bool(ids)
     tx.expired.append(op.owner)
-    return Count([process_id for _, process_id in live])
+    return Count(ids)
 
 
 def park(tx: Transaction, op: Park) -> Done | Recorded | Stale:
     hot = tx.holder(op.fence)
     if isinstance(hot, Stale):
         return hot
-    entries = journal.after(tx, hot.row, op.seen)
-    if journal.has_delivered(entries):
+    if journal.has_delivered(tx.entries_after(hot, op.seen)):
         return Recorded(journal.read_news(tx, hot, op.seen))
     tx.tell(hot, ev.WAITING, facts.waiting(op.waiting))
-    on, key, until_ms = op.waiting
-    hot.change(waiting_on=on, waiting_key=key, waiting_until_ms=until_ms)
-    tx.give_back(hot, until_ms)
-    tx.save(hot)
+    hot.waiting_on, hot.waiting_key, hot.waiting_until_ms = op.waiting
+    tx.give_back(hot, op.waiting.until_ms)
     return Done()
 
 
@@ -170,13 +165,11 @@ def release(tx: Transaction, op: Release) -> Done | Stale:
     if isinstance(hot, Stale):
         return hot
     if op.blocked is not None:
-        hot.change(faults=hot.faults + 1)
+        hot.faults += 1
         if op.blocked != Blocked(hot.blocked_reason or "", hot.blocked_detail or "", hot.blocked_hash or ""):
             tx.tell(hot, ev.BLOCKED, facts.blocked(op.blocked))
-            reason, detail, code_hash = op.blocked
-            hot.change(blocked_reason=reason, blocked_detail=detail, blocked_hash=code_hash)
+            hot.blocked_reason, hot.blocked_detail, hot.blocked_hash = op.blocked
     tx.give_back(hot, tx.now_ms + op.pause_ms)
-    tx.save(hot)
     return Done()
 
 
@@ -186,8 +179,6 @@ def progress(tx: Transaction, op: Progress) -> Done | Stale:
         return hot
     if hot.blocked_reason is not None:
         tx.tell(hot, ev.UNBLOCKED, facts.EMPTY)
-        hot.clear(*BLOCKED)
-    if hot.faults:
-        hot.change(faults=0)
-    tx.save(hot)
+        hot.block_no_more()
+    hot.faults = 0
     return Done()

@@ -16,6 +16,7 @@ from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import StoreUnavailable
+from lash.stores.sql.book import Book
 from lash.stores.sql.rows import (
     ENTRY_SQL,
     EVENT_SQL,
@@ -23,12 +24,12 @@ from lash.stores.sql.rows import (
     STATUS_CODES,
     STATUSES,
     Columns,
+    load_lanes,
     unpack_entry,
     unpack_event,
     unpack_hash,
     unpack_row,
 )
-from lash.stores.sql.transaction import Book
 
 ID: Final = 1
 LANE: Final = 2
@@ -64,7 +65,7 @@ def find(connection: sqlite3.Connection, lanes: Book, process_id: str) -> Proces
 
 def decoded(connection: sqlite3.Connection, lanes: Book, rows: Sequence[Columns]) -> list[ProcessRow]:
     if any(columns[LANE] not in lanes.by_number for columns in rows):
-        lanes.load(connection)
+        lanes.learn(load_lanes(connection))
     return [whole(columns, lanes) for columns in rows]
 
 
@@ -115,7 +116,7 @@ def history(connection: sqlite3.Connection, row: int, after_rank: int, limit: in
 def next_due_ms(connection: sqlite3.Connection, lanes: Book, wanted: Sequence[Lane]) -> int | None:
     """The first entry of each lane's two scheduling indexes. Once a row is due, any moment of the past will do."""
     if any(lane not in lanes.numbers for lane in wanted):
-        lanes.load(connection)
+        lanes.learn(load_lanes(connection))
     moments: list[int] = []
     for number in {lanes.numbers[lane] for lane in wanted if lane in lanes.numbers}:
         for query in (READY_SQL, TIMED_SQL):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from operator import attrgetter
 from typing import Final, TypeAlias, cast
 
@@ -55,9 +55,6 @@ CLOSE: Final = KIND_CODES[EntryKind.CLOSE]
 MAIL: Final = KIND_CODES[EntryKind.MAIL]
 CANCEL: Final = KIND_CODES[EntryKind.CANCEL]
 
-WAITING: Final = ("waiting_on", "waiting_key", "waiting_until_ms")
-BLOCKED: Final = ("blocked_reason", "blocked_detail", "blocked_hash")
-
 IDLE: Final = 0
 READY: Final = 1
 TIMED: Final = 2
@@ -66,7 +63,10 @@ LEASED: Final = 3
 
 @dataclass(slots=True)
 class Hot:
-    """The columns of one ``lash_process`` row, in their order, as an operation reads and changes them."""
+    """The columns of one ``lash_process`` row, in their order, as operations read and change them.
+
+    Whoever changes one got it from the transaction at hand, which compares it with ``stored`` and writes what differs.
+    """
 
     row: int
     id: str
@@ -101,29 +101,27 @@ class Hot:
     parent: str | None
     detached: int
     definition: bytes | str
-    last_ms: int | None = None
-    """Store time of the newest journal entry."""
-    changes: dict[str, object] = field(default_factory=dict[str, object])
-    """Columns not yet written back."""
+    last_rank: int = 0
+    """Rank of the newest journal entry; 0 without one."""
+    last_ms: int = 0
+    """Store time of that entry: no later one may carry an earlier time."""
+    spec: ProcessSpec | None = None
+    """Where it is known; it is read only for a claim."""
+    stored: Columns | None = None
+    """The columns as they stand in the table; None: they do not yet."""
 
-    def change(self, **columns: object) -> None:
-        for name, value in columns.items():
-            setattr(self, name, value)
-        self.changes.update(columns)
+    def wait_no_more(self) -> None:
+        self.waiting_on = self.waiting_key = self.waiting_until_ms = None
 
-    def clear(self, *names: str) -> None:
-        """Set these columns to NULL; one that is NULL already is not written, nor its indexes looked at."""
-        for name in names:
-            if getattr(self, name) is not None:
-                setattr(self, name, None)
-                self.changes[name] = None
+    def block_no_more(self) -> None:
+        self.blocked_reason = self.blocked_detail = self.blocked_hash = None
 
     @property
     def parked(self) -> bool:
         return self.waiting_on is not None and self.state != LEASED and self.status == 0
 
 
-HOT: Final = tuple(item.name for item in fields(Hot) if item.name not in ("last_ms", "changes"))
+HOT: Final = tuple(item.name for item in fields(Hot) if item.default is MISSING)
 columns_of: Final = cast("Callable[[Hot], tuple[object, ...]]", attrgetter(*HOT))
 HOT_SQL: Final = ", ".join("p." + name for name in HOT)
 ROW_SQL: Final = (

@@ -15,12 +15,12 @@ def enlist(tx: Transaction, op: Enlist) -> Done:
     for lane in op.lanes:
         tx.lane_number(lane)  # a lane that has a number costs a claim nothing while it is empty
     lanes = codec.encode([list(lane) for lane in op.lanes], "lanes")
-    tx.sql("INSERT OR REPLACE INTO lash_worker VALUES (?, ?, ?, ?)", (op.owner, lanes, op.about, tx.now_ms + op.ttl_ms))
+    tx.tables.put_worker(op.owner, lanes, op.about, tx.now_ms + op.ttl_ms)
     return Done()
 
 
 def discharge(tx: Transaction, op: Discharge) -> Done:
-    tx.sql("DELETE FROM lash_worker WHERE owner = ?", (op.owner,))
+    tx.tables.delete_worker(op.owner)
     return Done()
 
 

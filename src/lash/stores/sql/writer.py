@@ -16,9 +16,11 @@ from typing import NamedTuple, TypeAlias
 
 from lash.abc.store import Op, Verdict
 from lash.errors import LashError, StoreUnavailable
+from lash.stores.sql.book import Book
 from lash.stores.sql.connection import explained, is_busy, patiently
 from lash.stores.sql.perform import perform
-from lash.stores.sql.transaction import Book, Transaction
+from lash.stores.sql.tables import Tables
+from lash.stores.sql.transaction import Transaction
 
 
 class Written(NamedTuple):
@@ -64,6 +66,7 @@ class Writer:
         self.inline_commits = 0
         self.thread_commits = 0
         self._book = Book()
+        self._tables = Tables(connection)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -104,7 +107,7 @@ class Writer:
         sql = self.connection.execute
         sql("BEGIN IMMEDIATE")
         try:
-            tx = Transaction(self.connection, self.clock(), self._book)
+            tx = Transaction(self._tables, self.clock(), self._book)
             verdicts = work(tx)
             tx.flush()
             sql("COMMIT")
