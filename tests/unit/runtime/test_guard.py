@@ -160,14 +160,14 @@ def test_outside_bodies_nothing_is_refused_also_while_bodies_exist() -> None:
         with pytest.raises(OSError):
             connect()
 
-    hung_up = asyncio.Event()
-
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-        await writer.wait_closed()
-        hung_up.set()
-
     async def everything_async() -> str:
+        hung_up = asyncio.Event()  # of this server alone: three of these run beside one another
+
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+            await writer.wait_closed()
+            hung_up.set()
+
         everything()
         await asyncio.to_thread(everything)
         server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
@@ -177,7 +177,6 @@ def test_outside_bodies_nothing_is_refused_also_while_bodies_exist() -> None:
         await writer.wait_closed()  # or its transport outlives the loop, and Python 3.12 says so in some later test
         server.close()
         await hung_up.wait()
-        hung_up.clear()
         await server.wait_closed()
         child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
         assert await child.wait() == 0
