@@ -108,23 +108,13 @@ class BodyPort:
     def process_of(self, item: object) -> Process[..., Any]:
         return self._process if item is None else self._world.process_of(item)
 
-    async def step(self, name: str, witness: str, call: StepCall) -> Entry:
-        run = self._run
-        request = run.request(EffectKind.STEP, name, witness, None, call)
+    def step(self, name: str, witness: str, call: StepCall) -> Awaitable[Entry]:
+        request = self._run.request(EffectKind.STEP, name, witness, None, call)
         call.key = effect_key(self._scope, request.effect.ordinal)
-        try:
-            return await request.future
-        except asyncio.CancelledError:
-            run.withdraw(request)
-            raise
+        return request
 
-    async def wait(self, key: str, kind: EffectKind) -> Entry:
-        request = self._run.request(kind, key, "", None)
-        try:
-            return await request.future
-        except asyncio.CancelledError:
-            self._run.withdraw(request)
-            raise
+    def wait(self, key: str, kind: EffectKind) -> Awaitable[Entry]:
+        return self._run.request(kind, key, "", None)
 
     async def command(self, name: str, witness: str, perform: Callable[[int], Awaitable[Reply]]) -> object:
         """One recorded command; its value, or its failure raised."""
@@ -134,12 +124,7 @@ class BodyPort:
         async def once() -> Reply:
             return await perform(ordinal)
 
-        request = run.request(EffectKind.COMMAND, name, witness, once)
-        try:
-            entry = await request.future
-        except asyncio.CancelledError:
-            run.withdraw(request)
-            raise
+        entry = await run.request(EffectKind.COMMAND, name, witness, once)
         if not entry.failed:
             return codec.decode(entry.payload)
         failure = Failure.of_json(codec.decode(entry.payload))

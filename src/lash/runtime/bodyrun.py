@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 
-from lash.abc.engine import Again, Engine, Reply
+from lash.abc.engine import Engine, Perform
 from lash.core import codec
 from lash.core.effect import ENTRY_KIND, Effect, EffectKind, Entry, EntryKind
 from lash.core.lease import Fence, Lease
@@ -25,35 +26,15 @@ from lash.errors import LeaseLost, NotInProcess
 from lash.limits import CANCEL_GRACE_MS, EFFECTS_MAX, REPLAY_SLICE, STEPS_IN_FLIGHT_MAX
 from lash.runtime.bodyloop import BodyLoop
 from lash.runtime.divergence import diverged
+from lash.runtime.requests import PerformOnce, Request, opened
 from lash.runtime.steps import StepCall
 
 log = logging.getLogger("lash.body")
-PerformOnce = Callable[[], Coroutine[Any, Any, "Reply | Again"]]
-
 
 PERFORMED = frozenset({EntryKind.STEP, EntryKind.COMMAND, EntryKind.WAIT, EntryKind.ATTEMPT})
 """Entries that end the flight of the request they belong to."""
 UNNUMBERED = frozenset({EntryKind.CANCEL, EntryKind.MAIL, EntryKind.SLEEP})
 """Entries whose ordinal, if any, counts something else than requests."""
-
-
-class Request:
-    """One effect the body has asked for and not yet got."""
-
-    __slots__ = ("call", "due_ms", "effect", "future", "perform", "started", "task", "withdrawn")
-
-    def __init__(
-        self, effect: Effect, future: asyncio.Future[Entry], perform: PerformOnce | None, call: StepCall | None
-    ):
-        self.effect = effect
-        self.future = future
-        self.perform = perform
-        self.call = call
-        self.task: asyncio.Task[None] | None = None
-        self.started = False
-        self.withdrawn = False
-        self.due_ms: int | None = None
-        """A step between attempts: when the next is due."""
 
 
 class Keeper(Protocol):
@@ -62,6 +43,10 @@ class Keeper(Protocol):
     def now_ms(self) -> int: ...
 
     def threads(self) -> Executor: ...
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """See :meth:`lash.runtime.performing.Performers.begin`."""
+        ...
 
     @property
     def context(self) -> Context:
@@ -127,6 +112,8 @@ class BodyRun:
         self._withdrawn: dict[int, Request] = {}
         self._in_flight = 0
         self._scheduled = False
+        self._stopped = False
+        """A step in flight was given up since the last start."""
         self._worker_loop = asyncio.get_running_loop()
 
     # Scope, as the engine sees it --------------------------------------------------------------------------------
@@ -180,7 +167,7 @@ class BodyRun:
         if self._scheduled or self.closed:
             return
         self._scheduled = True
-        if asyncio.current_task() is None and not self.loop.is_running():
+        if asyncio.current_task(self._worker_loop) is None and not self.loop.is_running():
             self._proceed_with_slot()
         else:
             self._worker_loop.call_soon(self._proceed_with_slot)
@@ -208,7 +195,14 @@ class BodyRun:
             self.replaying = self.silent = False
             self.keeper.on_live(self)
         if self._fresh or self._withdrawn:
+            if self._stopped:  # what was given up hears of it before anything new begins
+                self._stopped = False
+                self._scheduled = True
+                self._worker_loop.call_soon(self._proceed_with_slot)
+                return
             self._start_fresh()
+            if self.closed:
+                return
         if self._in_flight and not (self.draining or self._delayed or self.loop.has_timers or self.cancelled_ms):
             return  # the commonest case: steps in flight and nothing that could fall due
         self._fire_due(self.keeper.now_ms())
@@ -240,8 +234,7 @@ class BodyRun:
             self._in_flight -= 1
         if kind in UNNUMBERED:
             return self._hear_unnumbered(entry)
-        request = self.open.get(entry.ordinal)
-        if request is not None:
+        if (request := self.open.get(entry.ordinal)) is not None:
             return self._hear_reply(request, entry)
         if entry.ordinal >= self.next_ordinal:
             raise diverged(self.process_id, entry, None)
@@ -277,8 +270,8 @@ class BodyRun:
         if self._delayed:
             self._delayed.pop(entry.ordinal, None)
         self.loop.advance(entry.at_ms)
-        if not request.future.done():
-            request.future.set_result(entry)
+        if not request.done():
+            request.set_result(entry)
         return True
 
     def _hear_attempt(self, request: Request, entry: Entry) -> None:
@@ -323,8 +316,9 @@ class BodyRun:
     def request(
         self, kind: EffectKind, name: str, witness: str, perform: PerformOnce | None, call: StepCall | None = None
     ) -> Request:
-        """Ask for an effect; its reply is set on ``request.future``. Called by the context, on the body's loop."""
-        self.inside(name)
+        """Ask for an effect. Called by the context, on the body's loop."""
+        if self.closed or asyncio._get_running_loop() is not self.loop:
+            self.inside(name)
         ordinal = self.next_ordinal
         if ordinal >= EFFECTS_MAX:
             raise NotInProcess(
@@ -334,7 +328,7 @@ class BodyRun:
         if ordinal == EFFECTS_MAX // 2:
             log.warning("process %s has used half of the %d effects of one history", self.process_id, EFFECTS_MAX)
         self.next_ordinal = ordinal + 1
-        request = Request(Effect(kind, ordinal, name, witness), asyncio.Future(loop=self.loop), perform, call)
+        request = Request(self, Effect(kind, ordinal, name, witness), perform, call, self.loop)
         self.open[ordinal] = request
         self._fresh.append(request)
         return request
@@ -346,7 +340,8 @@ class BodyRun:
         self._delayed.pop(request.effect.ordinal, None)
         if request.task is not None:
             self._in_flight -= 1
-        stop(request)
+            self._stopped = True
+        request.stop()
         if request.effect.kind is EffectKind.WAIT:
             self._withdrawn[request.effect.ordinal] = request
 
@@ -370,20 +365,17 @@ class BodyRun:
             self._delayed.pop(request.effect.ordinal, None)
         request.started = True
         self._in_flight += 1
-        self.performed += request.call is not None
-        request.task = self._worker_loop.create_task(self._perform(request), context=self.keeper.context.copy())
+        keeper, call = self.keeper, request.call
+        perform: Perform = request.perform or opened
+        if call is not None:
+            self.performed += 1
+            perform = partial(call.perform, keeper.now_ms, keeper.threads)
+        request.task = keeper.begin(self._perform(request, perform))
 
-    async def _perform(self, request: Request) -> None:
-        """Have the engine perform and record it; the record is heard in its turn and ends the flight.
-
-        A task that is cancelled before it began never gets here, so ``withdraw`` keeps the count."""
-        call = request.call
+    async def _perform(self, request: Request, perform: Perform) -> None:
+        """Have the engine perform and record it; the record is heard in its turn and ends the flight."""
         try:
-            if call is not None:
-                keeper = self.keeper
-                await self.engine.run(self, request.effect, lambda: call.perform(keeper.now_ms, keeper.threads))
-            else:
-                await self.engine.run(self, request.effect, request.perform or opened)
+            await self.engine.run(self, request.effect, perform)
         except asyncio.CancelledError:
             pass  # withdrawn, and counted out there
         except BaseException as error:  # noqa: BLE001  # a defect of the engine must not pass for a reply
@@ -412,7 +404,7 @@ class BodyRun:
         if timer is not None and timer[0] <= now_ms and self.firing is None:
             self.firing = timer[1]
             effect = Effect(EffectKind.SLEEP, timer[1], "", "", timer[0])
-            self._firing_task = self._worker_loop.create_task(self._fire(effect))
+            self._firing_task = self.keeper.begin(self._fire(effect))
 
     async def _fire(self, effect: Effect) -> None:
         try:
@@ -460,7 +452,7 @@ class BodyRun:
             return
         self.closed = True
         for request in list(self.open.values()):
-            stop(request)
+            request.stop()
         if self._firing_task is not None:
             self._firing_task.cancel()  # else it would be recorded in the next history, after continue_as_new
         self.open.clear()
@@ -483,17 +475,3 @@ class BodyRun:
                 self._check_timer(entry)
             elif entry.kind not in (EntryKind.CANCEL, EntryKind.MAIL) and entry.ordinal >= self.next_ordinal:
                 raise diverged(self.process_id, entry, None)
-
-
-def stop(request: Request) -> None:
-    """Nobody wants the result of this request any more."""
-    if request.call is not None:
-        request.call.unwanted = True
-    if request.task is not None:
-        request.task.cancel()
-        request.task = None
-
-
-async def opened() -> Reply:
-    """Waits and timers have nothing to perform: recording them is all."""
-    return Reply(b"null")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
@@ -60,9 +60,9 @@ class Port(Protocol):
         """Raise ``NotInProcess`` unless the body itself is asking."""
         ...
 
-    async def step(self, name: str, witness: str, call: StepCall) -> Entry: ...
+    def step(self, name: str, witness: str, call: StepCall) -> Awaitable[Entry]: ...
 
-    async def wait(self, key: str, kind: EffectKind) -> Entry: ...
+    def wait(self, key: str, kind: EffectKind) -> Awaitable[Entry]: ...
 
     async def sleep(self, until: float) -> None: ...
 

@@ -73,6 +73,7 @@ class Rounds:
         await self._stop_tasks()
 
     async def _stop_tasks(self) -> None:
+        self._worker.performers.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -38,6 +38,7 @@ from lash.runtime.context import Context, ContinueAsNew
 from lash.runtime.ending import ProcessTimeout, ending_of
 from lash.runtime.kept import Kept, close_run
 from lash.runtime.leases import Leases
+from lash.runtime.performing import Performers
 from lash.runtime.registry import Process, Registry
 from lash.runtime.report import Report
 from lash.runtime.settings import Settings
@@ -70,6 +71,7 @@ class Worker:
         self.world = world
         self.leases = Leases(owner, batcher, engine, hub, settings, world)
         self.context = copy_context()
+        self.performers = Performers(asyncio.get_running_loop(), self.context)
         self._tasks: set[asyncio.Task[None]] = set()
         self._deferred: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
@@ -219,6 +221,9 @@ class Worker:
 
     def threads(self) -> Executor:
         return self.world.threads()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        return self.performers.begin(work)
 
     def on_busy(self, run: BodyRun) -> bool:
         kept = self.leases.by_run.get(run)

@@ -34,6 +34,7 @@ from lash.errors import InvalidArguments
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.context import ContinueAsNew
 from lash.runtime.ending import ending_of
+from lash.runtime.performing import Performers
 from lash.runtime.registry import Process
 from lash.runtime.runtime import Runtime
 from lash.runtime.worker import body_of
@@ -150,6 +151,7 @@ class Replay:
         self._record = record
         self._processes = {item.name: item for item in (*processes, process)}
         self.context = copy_context()
+        self._performers = Performers(asyncio.get_running_loop(), self.context)
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, history: Sequence[Entry]) -> Replayed:
@@ -166,6 +168,7 @@ class Replay:
             return Replayed(None if isinstance(ending, ContinueAsNew) else ending, continued, (), run.effects)
         finally:
             run.close()
+            self._performers.close()
 
     def _end(self, error: BaseException | None = None) -> None:
         if self._over.done():
@@ -182,6 +185,9 @@ class Replay:
 
     def threads(self) -> Executor:
         raise refused()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        return self._performers.begin(work)
 
     def on_busy(self, run: BodyRun) -> bool:
         return True
