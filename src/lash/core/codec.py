@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from typing import TypeAlias, cast
 
@@ -33,14 +33,24 @@ def encode(value: object, what: str = "value") -> bytes:
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 DECODER = json.JSONDecoder()
+Chunks: TypeAlias = "Callable[[object, int], tuple[str, ...]]"
+IN_C: Callable[..., Chunks] | None = getattr(json.encoder, "c_make_encoder", None)
+QUOTE: object = getattr(json.encoder, "encode_basestring", None)
+CHUNKS = IN_C and IN_C(None, ENCODER.default, QUOTE, None, ":", ",", False, False, False)
+"""The encoder in C that ``ENCODER.encode`` would build anew for every value, where this Python has one. A circle runs
+into the limit of recursion instead of being looked for, and is refused all the same."""
+
+
+def text_of_json(value: object) -> str:
+    return ENCODER.encode(value) if CHUNKS is None or type(value) is str else "".join(CHUNKS(value, 0))
 
 
 def dump(value: object, what: str) -> bytes:
     try:
         try:
-            return ENCODER.encode(value).encode()
+            return text_of_json(value).encode()
         except TypeError:
-            return ENCODER.encode(to_plain(value)).encode()
+            return text_of_json(to_plain(value)).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValue(
             f"The {what} of type {type(value).__qualname__} has no JSON form: {reason_of(error)}. "
@@ -67,7 +77,7 @@ def checked(data: bytes, what: str) -> bytes:
             value_bytes=len(data),
             value_bytes_max=VALUE_BYTES_MAX,
         )
-    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
+    if len(data) > DEPTH_MAX and data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
         raise InvalidValue(
             f"The {what} is nested deeper than {DEPTH_MAX} levels. Flatten it; nothing was written.",
             what=what,
@@ -113,12 +123,12 @@ def fingerprint(family: str, *parts: object) -> str:
     Mappings hash by sorted key and sets by sorted member, so neither insertion order nor hash randomisation shows.
     ``family`` is a versioned prefix such as ``lash.step/1`` that keeps the kinds of hashes apart (spec 18, W-38).
     """
-    return digest(family + ENCODER.encode([plain(part) for part in parts]))
+    return digest(family + text_of_json([plain(part) for part in parts]))
 
 
 def call_fingerprint(family: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
     """:func:`fingerprint` of a call; the common one, a few scalars, takes a short cut with its own prefix."""
-    if not kwargs and all(type(item) in QUICK for item in args):
+    if not kwargs and QUICK.issuperset(map(type, args)):
         return digest(f"{family}:{args!r}")
     return fingerprint(family, args, kwargs)
 

@@ -24,7 +24,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, TypeVar, cast
 
 from lash.core.ids import stable_hash
@@ -60,6 +60,23 @@ class BodyFuture(asyncio.Future[T]):
 
     def __hash__(self) -> int:
         return self.order
+
+
+class BodyHandle(asyncio.Handle):
+    """One as asyncio's, without what it does for its debug mode."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], loop: BodyLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
 
 
 class BodyLoop(asyncio.AbstractEventLoop):
@@ -100,9 +117,11 @@ class BodyLoop(asyncio.AbstractEventLoop):
                 if handle._cancelled:
                     continue
                 try:
-                    handle._run()
+                    handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]  # typeshed lacks them
                 except (SystemExit, KeyboardInterrupt):
                     pass  # the task holds it too: it becomes the body's failure, not the worker's end
+                except BaseException as error:  # noqa: BLE001  # as any event loop: told, and the others run
+                    self.call_exception_handler({"message": f"{handle!r} failed", "exception": error})
                 budget -= 1
                 if budget < 0:
                     self.never_blocks = True
@@ -127,7 +146,9 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def advance(self, at_ms: int) -> None:
         """Move the clock to the moment a reply was recorded; never backwards."""
-        self._now = max(self._now, at_ms / 1_000)
+        now = at_ms / 1_000
+        if now > self._now:
+            self._now = now
 
     def timer_due_ms(self, number: int) -> int | None:
         """When timer ``number`` is due, or None once it has fired or was cancelled."""
@@ -178,7 +199,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # typeshed spells it with a TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = BodyHandle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
