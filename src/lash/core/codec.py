@@ -28,25 +28,35 @@ def encode(value: object, what: str = "value") -> bytes:
 
     Raises ``InvalidValue`` where the value has no JSON form or is larger than ``VALUE_BYTES_MAX``.
     """
-    return checked(dump(value, what), what)
+    data = dump(value, what)
+    return data if len(data) <= DEPTH_MAX else checked(data, what)  # too short to be too deep
 
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-DECODER = json.JSONDecoder()
-Chunks: TypeAlias = "Callable[[object, int], tuple[str, ...]]"
+SCAN: Callable[[str, int], tuple[object, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # not in typeshed
+Chunks: TypeAlias = "Callable[[object, int], Sequence[str]]"
 IN_C: Callable[..., Chunks] | None = getattr(json.encoder, "c_make_encoder", None)
-QUOTE: object = getattr(json.encoder, "encode_basestring", None)
-CHUNKS = IN_C and IN_C(None, ENCODER.default, QUOTE, None, ":", ",", False, False, False)
+QUOTE: Callable[[str], str] = json.encoder.encode_basestring
+
+
+def chunks_of(value: object, level: int) -> Sequence[str]:
+    del level
+    return (ENCODER.encode(value),)
+
+
+CHUNKS = chunks_of if IN_C is None else IN_C(None, ENCODER.default, QUOTE, None, ":", ",", False, False, False)
 """The encoder in C that ``ENCODER.encode`` would build anew for every value, where this Python has one. A circle runs
 into the limit of recursion instead of being looked for, and is refused all the same."""
 
 
 def text_of_json(value: object) -> str:
-    return ENCODER.encode(value) if CHUNKS is None or type(value) is str else "".join(CHUNKS(value, 0))
+    return "".join(CHUNKS(value, 0))
 
 
 def dump(value: object, what: str) -> bytes:
     try:
+        if type(value) is str:
+            return QUOTE(value).encode()
         try:
             return text_of_json(value).encode()
         except TypeError:
@@ -77,7 +87,7 @@ def checked(data: bytes, what: str) -> bytes:
             value_bytes=len(data),
             value_bytes_max=VALUE_BYTES_MAX,
         )
-    if len(data) > DEPTH_MAX and data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
         raise InvalidValue(
             f"The {what} is nested deeper than {DEPTH_MAX} levels. Flatten it; nothing was written.",
             what=what,
@@ -98,8 +108,10 @@ def depth(value: object) -> int:
 
 def decode(data: bytes) -> object:
     """The plain Python value of stored JSON: None, bool, int, float, str, list, dict."""
-    value: object = DECODER.raw_decode(data.decode())[0]
-    return value
+    try:
+        return SCAN(data.decode(), 0)[0]
+    except StopIteration as error:
+        raise ValueError(f"no JSON at character {error.value}") from None
 
 
 def decode_object(data: bytes) -> dict[str, object]:
@@ -129,7 +141,8 @@ def fingerprint(family: str, *parts: object) -> str:
 def call_fingerprint(family: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
     """:func:`fingerprint` of a call; the common one, a few scalars, takes a short cut with its own prefix."""
     if not kwargs and QUICK.issuperset(map(type, args)):
-        return digest(f"{family}:{args!r}")
+        text = f"{family}:{args!r}"
+        return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
     return fingerprint(family, args, kwargs)
 
 

@@ -52,7 +52,8 @@ class JournalEngine:
             gathered.append(entry)
             return
         self._gathering[scope] = [entry]
-        self.services.submit(partial(self._put, scope), partial(self._settle, scope))
+        services = self._services or self.services
+        services.submit(partial(self._put, scope), partial(self._settle, scope))
 
     def _put(self, scope: Scope) -> Put:
         return Put(scope.fence, scope.seen, self._gathering.pop(scope, []))  # none: the scope met trouble meanwhile

@@ -88,8 +88,10 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self.timers_made = 0
         self._now = now_ms / 1_000
         self._order = stable_hash(scope) << 20
-        self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self.ready: deque[asyncio.Handle] = deque()
+        """What can run at once."""
+        self.timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """Timers set and not yet seen to be over."""
         self._by_number: dict[int, tuple[float, asyncio.TimerHandle]] = {}
         self._tasks: list[asyncio.Task[Any]] = []  # held here, or the garbage collector would decide when one ends
         self._tasks_swept = 64
@@ -103,7 +105,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def activate(self) -> None:
         """Run everything that can run, then return. Call from a plain callback, never inside a task."""
-        ready = self._ready
+        ready = self.ready
         outer = asyncio._get_running_loop()
         hooks = self._outer_hooks
         sys.set_asyncgen_hooks(None, self._finalize)
@@ -134,16 +136,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
             if self._presorted:
                 self._presorted.clear()
 
-    @property
-    def has_ready(self) -> bool:
-        """Something can run at once."""
-        return bool(self._ready)
-
-    @property
-    def has_timers(self) -> bool:
-        """Some timer was set and not yet seen to be over."""
-        return bool(self._timers)
-
     def advance(self, at_ms: int) -> None:
         """Move the clock to the moment a reply was recorded; never backwards."""
         now = at_ms / 1_000
@@ -157,7 +149,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
     def next_timer(self) -> tuple[int, int] | None:
         """(due_ms, number) of the nearest timer."""
-        timers = self._timers
+        timers = self.timers
         while timers and (timers[0][2].cancelled() or timers[0][1] not in self._by_number):
             self._by_number.pop(heapq.heappop(timers)[1], None)
         return (to_ms(timers[0][0]), timers[0][1]) if timers else None
@@ -168,7 +160,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self.advance(at_ms)
         if entry is not None and not entry[1].cancelled():
             self._now = max(self._now, entry[0])
-            self._ready.append(entry[1])
+            self.ready.append(entry[1])
 
     def dispose(self) -> None:
         """Close every coroutine. ``finally`` blocks run; what they ask for is refused."""
@@ -186,8 +178,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
             if not guarded:
                 guard.active.discard(self._thread)
             asyncio._set_running_loop(outer)
-            self._ready.clear()
-            self._timers.clear()
+            self.ready.clear()
+            self.timers.clear()
             self._by_number.clear()
             self._tasks.clear()
 
@@ -200,7 +192,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = BodyHandle(callback, args, self, context)
-        self._ready.append(handle)
+        self.ready.append(handle)
         return handle
 
     def call_later(  # type: ignore[override]  # as call_soon
@@ -213,11 +205,11 @@ class BodyLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if when <= self._now:
-            self._ready.append(handle)  # due already: no waiting, so nothing to record
+            self.ready.append(handle)  # due already: no waiting, so nothing to record
             return handle
         number = self.timers_made
         self.timers_made += 1
-        heapq.heappush(self._timers, (when, number, handle))
+        heapq.heappush(self.timers, (when, number, handle))
         self._by_number[number] = (when, handle)
         return handle
 

@@ -63,7 +63,8 @@ class World(Protocol):
 
     def threads(self) -> Executor: ...
 
-    def now_ms(self) -> int: ...
+    @property
+    def now_ms(self) -> Callable[[], int]: ...
 
     def process_of(self, item: object) -> Process[..., Any]: ...
 
@@ -77,14 +78,11 @@ class BodyPort:
 
     def __init__(self, run: BodyRun, record: ProcessRecord, process: Process[..., Any], world: World) -> None:
         self._run = run
+        self.process_id = run.process_id
         self._record = record
         self._process = process
         self._world = world
         self._scope = scope_of(record.id, record.generation)
-
-    @property
-    def process_id(self) -> str:
-        return self._run.process_id
 
     @property
     def scope(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextvars import Context
 from functools import partial
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from lash.abc.engine import Engine, Perform
 from lash.core import codec
 from lash.core.effect import ENTRY_KIND, Effect, EffectKind, Entry, EntryKind
-from lash.core.lease import Fence, Lease
+from lash.core.lease import Lease
 from lash.core.process import Waiting
 from lash.errors import LeaseLost, NotInProcess
 from lash.limits import CANCEL_GRACE_MS, EFFECTS_MAX, REPLAY_SLICE, STEPS_IN_FLIGHT_MAX
@@ -40,11 +40,13 @@ UNNUMBERED = frozenset({EntryKind.CANCEL, EntryKind.MAIL, EntryKind.SLEEP})
 class Keeper(Protocol):
     """What a run needs of the worker that keeps it. Called from the worker's loop, each at most once per change."""
 
-    def now_ms(self) -> int: ...
+    @property
+    def now_ms(self) -> Callable[[], int]: ...
 
     def threads(self) -> Executor: ...
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    @property
+    def begin(self) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None]:
         """See :meth:`lash.runtime.performing.Performers.begin`."""
         ...
 
@@ -79,6 +81,8 @@ class BodyRun:
 
     def __init__(self, lease: Lease, began_ms: int, engine: Engine, keeper: Keeper) -> None:
         self.lease = lease
+        self.process_id = lease.process_id
+        self.fence = lease.fence
         self.began_ms = began_ms
         self.engine = engine
         self.keeper = keeper
@@ -118,20 +122,11 @@ class BodyRun:
 
     # Scope, as the engine sees it --------------------------------------------------------------------------------
 
-    @property
-    def process_id(self) -> str:
-        return self.lease.process_id
-
-    @property
-    def fence(self) -> Fence:
-        return self.lease.fence
-
     def deliver(self, entries: Sequence[Entry]) -> None:
         """Queue entries in rank order; those already held are passed over."""
-        if self.closed or self.parked:
-            return
-        self._hold(entries)
-        self.wake()
+        if not (self.closed or self.parked):
+            self._hold(entries)
+            self.wake()
 
     def _hold(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -155,10 +150,13 @@ class BodyRun:
         self.silent = bool(self.inbox)
         self.wake()
 
-    def resume(self, lease: Lease, news: Sequence[Entry]) -> None:
-        """Go on after a park, under a new lease, without replay."""
-        self.lease = lease
+    def unpark(self, lease: Lease) -> None:
+        """A new lease: from here on it hears what is delivered."""
+        self.lease, self.fence = lease, lease.fence
         self.parked = False
+
+    def resume(self, news: Sequence[Entry]) -> None:
+        """Go on after a park, without replay."""
         self._hold(news)
         self.wake()
 
@@ -168,7 +166,8 @@ class BodyRun:
             return
         self._scheduled = True
         if asyncio.current_task(self._worker_loop) is None and not self.loop.is_running():
-            self._proceed_with_slot()
+            if self.has_slot or self.keeper.on_busy(self):
+                self.proceed()
         else:
             self._worker_loop.call_soon(self._proceed_with_slot)
 
@@ -203,7 +202,7 @@ class BodyRun:
             self._start_fresh()
             if self.closed:
                 return
-        if self._in_flight and not (self.draining or self._delayed or self.loop.has_timers or self.cancelled_ms):
+        if self._in_flight and not (self.draining or self._delayed or self.loop.timers or self.cancelled_ms):
             return  # the commonest case: steps in flight and nothing that could fall due
         self._fire_due(self.keeper.now_ms())
         self.keeper.on_blocked(self)
@@ -211,7 +210,7 @@ class BodyRun:
     def _advance(self) -> None:
         loop, inbox, main = self.loop, self.inbox, self.main
         assert main is not None
-        if loop.has_ready:
+        if loop.ready:
             loop.activate()
         for _ in range(REPLAY_SLICE):
             if not inbox or main.done() or loop.never_blocks:

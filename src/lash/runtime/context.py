@@ -17,7 +17,7 @@ from lash.abc.store import wait_key_of_signal
 from lash.core import codec
 from lash.core.effect import EffectKind, Entry
 from lash.core.ids import check_event_type, check_name, derived_random, derived_uuid
-from lash.core.retry import Retry
+from lash.core.retry import NO_RETRY, Retry
 from lash.core.schedule import Duration, duration_ms
 from lash.errors import InvalidArguments
 from lash.runtime import guard
@@ -163,7 +163,7 @@ class Context:
         """
         port = self._port
         timeout_ms = None if timeout is None else duration_ms(timeout, "timeout")
-        call = StepCall(fn, args, kw, retry_of(retry), timeout_ms, port.process_id)
+        call = StepCall(fn, args, kw, NO_RETRY if retry is None else retry_of(retry), timeout_ms, port.process_id)
         label = call.facts.name if name is None else check_name(name, "step name")
         entry = await port.step(label, codec.call_fingerprint("lash.step/1", args, kw), call)
         if not entry.failed:

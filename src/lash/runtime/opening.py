@@ -71,6 +71,7 @@ class Opening:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self.now_ms = parts.clock
         self.store = parts.store
         self.engine = parts.engine
         self.settings = parts.settings
@@ -167,9 +168,6 @@ class Opening:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(STEP_THREADS_MAX, thread_name_prefix="lash-step")
         return self._threads
-
-    def now_ms(self) -> int:
-        return self.parts.clock()
 
     def process_of(self, item: object) -> Process[..., Any]:
         return self.registry.of(item)  # type: ignore[arg-type]  # ``of`` refuses what is no process

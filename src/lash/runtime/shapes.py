@@ -45,6 +45,7 @@ class PlainShape(Shape):
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
+        self.scalar = annotation if annotation in SCALARS else None
 
     def check(self, value: object) -> object:
         if fits(value, self.annotation):
@@ -57,7 +58,8 @@ class PlainShape(Shape):
         return self.check(value)
 
     def decode(self, data: bytes) -> object:
-        return self.check(codec.decode(data))
+        value = codec.decode(data)
+        return value if type(value) is self.scalar else self.check(value)
 
 
 class RichShape(Shape):

@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 from lash.abc.engine import Again, Reply
 from lash.core import codec
 from lash.core.outcome import Failure, failure_of
-from lash.core.retry import NO_RETRY, Retry
+from lash.core.retry import Retry
 from lash.errors import InvalidArguments, InvalidValue, NotInProcess, StepFailed
 from lash.limits import ID_CHARS_MAX
 from lash.runtime.shapes import Shape, result_shape
@@ -201,5 +201,5 @@ def step_failed(payload: bytes, process_id: str) -> StepFailed:
     )
 
 
-def retry_of(value: Retry | int | None) -> Retry:
-    return NO_RETRY if value is None else Retry(attempts=value) if isinstance(value, int) else value
+def retry_of(value: Retry | int) -> Retry:
+    return Retry(attempts=value) if isinstance(value, int) else value

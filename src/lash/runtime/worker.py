@@ -72,6 +72,8 @@ class Worker:
         self.leases = Leases(owner, batcher, engine, hub, settings, world)
         self.context = copy_context()
         self.performers = Performers(asyncio.get_running_loop(), self.context)
+        self.begin = self.performers.begin
+        self.now_ms = world.now_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._deferred: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
@@ -161,7 +163,7 @@ class Worker:
         resident = self.leases.residents.take(item.lease)
         if resident is not None and resident.run is not None:
             self._attach(kept, resident.run)
-            resident.run.lease, resident.run.parked = kept.lease, False  # from here on it hears what a Look brings
+            resident.run.unpark(kept.lease)
             self._spawn(self._resume(kept, resident.run))
         elif item.fresh:
             self._begin(kept, self._make_run(kept), [])
@@ -190,7 +192,7 @@ class Worker:
             news = await self.engine.history(run, run.seen)
             if self.leases.still(kept):
                 self.leases.counters.resumed_resident += 1
-                run.resume(kept.lease, news)
+                run.resume(news)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is no outcome of the process
             self.leases.give_back(kept, error)
 
@@ -216,14 +218,8 @@ class Worker:
 
     # Keeper: what a run tells its worker -------------------------------------------------------------------------
 
-    def now_ms(self) -> int:
-        return self.world.now_ms()
-
     def threads(self) -> Executor:
         return self.world.threads()
-
-    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        return self.performers.begin(work)
 
     def on_busy(self, run: BodyRun) -> bool:
         kept = self.leases.by_run.get(run)
@@ -350,16 +346,16 @@ def body_of(
     """The coroutine of a process, not started. Raises ``InvalidArguments`` where the stored arguments do not fit."""
     args, kwargs = process.signature.decode(record.spec.args)
     body = partial(process.function, Context(BodyPort(run, record, process, world)), *args, **kwargs)
+    if record.spec.timeout_ms is None:
+        return body()
     first = record.first_started
     return bounded(body, run.began_ms if first is None else first.at_ms, process, record.spec.timeout_ms)
 
 
 async def bounded(
-    body: Callable[[], Coroutine[Any, Any, object]], began_ms: int, process: Process[..., Any], timeout_ms: int | None
+    body: Callable[[], Coroutine[Any, Any, object]], began_ms: int, process: Process[..., Any], timeout_ms: int
 ) -> object:
     """The body under its process timeout, which is a recorded timer like any other."""
-    if timeout_ms is None:
-        return await body()
     limit = asyncio.timeout_at((began_ms + timeout_ms) / 1_000)
     try:
         async with limit:

@@ -152,6 +152,7 @@ class Replay:
         self._processes = {item.name: item for item in (*processes, process)}
         self.context = copy_context()
         self._performers = Performers(asyncio.get_running_loop(), self.context)
+        self.begin = self._performers.begin
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, history: Sequence[Entry]) -> Replayed:
@@ -185,9 +186,6 @@ class Replay:
 
     def threads(self) -> Executor:
         raise refused()
-
-    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        return self._performers.begin(work)
 
     def on_busy(self, run: BodyRun) -> bool:
         return True
