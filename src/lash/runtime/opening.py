@@ -154,6 +154,8 @@ class Opening:
             settle_future(started, verdict)  # first: the caller need not wait for the body's first steps
             if isinstance(verdict, Started) and verdict.claimed is not None:
                 worker.admit(verdict.claimed)
+            else:
+                leases.poke()  # a look may have found no slot because of this one
 
         self.batcher.submit(Start(spec, leases.owner, self.settings.lease_ttl_ms), settle_start)
         return started

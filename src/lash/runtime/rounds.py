@@ -88,7 +88,7 @@ class Rounds:
         while not worker.leases.draining:
             try:
                 await worker.drive()
-                pause_s = await self._pause_s()
+                pause_s = await self._pause_s(worker.due_ms)
                 failures = 0
             except InfrastructureError as error:
                 failures += 1
@@ -102,15 +102,11 @@ class Rounds:
             except TimeoutError:
                 pass
 
-    async def _pause_s(self) -> float:
-        """Until the next row of ours is due, at most the safety interval; forever short of that while full."""
-        worker = self._worker
-        if worker.leases.slots.free <= 0:
-            return SAFETY_POLL_MS / 1_000
-        due_ms = await worker.store.next_due_ms(worker.lanes)
+    async def _pause_s(self, due_ms: int | None) -> float:
+        """Until the next row of ours is due, at most the safety interval; a poke ends it, as does a slot given back."""
         if due_ms is None:
             return SAFETY_POLL_MS / 1_000
-        return min(max(0, due_ms - await worker.store.now_ms()), SAFETY_POLL_MS) / 1_000
+        return min(max(0, due_ms - await self._worker.store.now_ms()), SAFETY_POLL_MS) / 1_000
 
     async def _unblock(self) -> None:
         """This worker's code may be what blocked rows are waiting for."""

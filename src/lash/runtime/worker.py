@@ -73,6 +73,8 @@ class Worker:
         self.context = copy_context()
         self.performers = Performers(asyncio.get_running_loop(), self.context)
         self.begin = self.performers.begin
+        self.due_ms: int | None = None
+        """When the next row of ours is due, as of the last look; None also while there is no slot for it."""
         self.now_ms = world.now_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._deferred: dict[str, str] = {}
@@ -95,7 +97,7 @@ class Worker:
         lanes = self.lanes
         while lanes and not self.leases.draining:
             limit = min(self.leases.slots.free, CLAIM_PAGE_MAX)
-            due_ms = await self.store.next_due_ms(lanes) if limit > 0 else None
+            self.due_ms = due_ms = await self.store.next_due_ms(lanes) if limit > 0 else None
             if due_ms is None or due_ms > await self.store.now_ms():
                 break  # looking costs no write
             claims = await self._claim(lanes, limit)
@@ -106,8 +108,8 @@ class Worker:
                     claimed.append(item.lease.process_id)
                 else:
                     deferred[item.lease.process_id] = reason
-            if len(claims.rows) < limit:
-                break
+            if not (claims.rows or claims.closed or claims.postponed):
+                break  # others were quicker
         faults = tuple(self.leases.faults)
         self.leases.faults.clear()
         return Report(tuple(claimed), deferred, faults)

@@ -196,11 +196,14 @@ class SqliteStore:
     # Reading -------------------------------------------------------------------------------------------------------
 
     async def _read(self, query: Callable[[sqlite3.Connection, Book], T]) -> T:
-        """A short, indexed read: on the event loop, unless the file is locked for a moment."""
-        self._open_writer()
+        """A short, indexed read: on the event loop, unless the file is locked for a moment.
+
+        On the connection that writes where that is free: another one would read again what each commit has changed.
+        """
+        writer = self._open_writer()
         assert self._reader is not None
         try:
-            return query(self._reader, self._lanes)
+            return query(writer.connection if writer.at_rest else self._reader, self._lanes)
         except sqlite3.Error as error:
             if not is_busy(error):
                 raise explained(error, self._path) from error

@@ -6,6 +6,7 @@ damaged row must never look like a missing one.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
@@ -34,10 +35,12 @@ from lash.stores.sql.rows import (
 ID: Final = 1
 LANE: Final = 2
 """Positions in ``ROW_SQL``."""
-READY_SQL: Final = (
-    "SELECT wake_ms FROM lash_process WHERE state = 1 AND lane = ? ORDER BY priority DESC, wake_ms LIMIT 1"
+FIRST_READY_SQL: Final = (
+    "SELECT p.wake_ms FROM lash_process p WHERE p.state = 1 AND p.lane = json_each.value "
+    "ORDER BY p.priority DESC, p.wake_ms LIMIT 1"
 )
-TIMED_SQL: Final = "SELECT wake_ms FROM lash_process WHERE state IN (2, 3) AND lane = ? ORDER BY wake_ms LIMIT 1"
+FIRST_TIMED_SQL: Final = "SELECT q.wake_ms FROM lash_process q WHERE q.state IN (2, 3) AND q.lane = json_each.value ORDER BY q.wake_ms LIMIT 1"
+DUE_SQL: Final = f"SELECT ({FIRST_READY_SQL}), ({FIRST_TIMED_SQL}) FROM json_each(?)"
 NEWS_SQL: Final = "SELECT row, token FROM lash_process WHERE news = 1 AND owner = ? ORDER BY row"
 HISTORY_SQL: Final = f"SELECT {ENTRY_SQL} FROM lash_journal WHERE process = ? AND rank > ? ORDER BY rank LIMIT ?"
 TOMBSTONE_SQL: Final = "SELECT id, definition, status, ended_ms, pruned_ms FROM lash_tombstone WHERE id = ?"
@@ -117,11 +120,9 @@ def next_due_ms(connection: sqlite3.Connection, lanes: Book, wanted: Sequence[La
     """The first entry of each lane's two scheduling indexes. Once a row is due, any moment of the past will do."""
     if any(lane not in lanes.numbers for lane in wanted):
         lanes.learn(load_lanes(connection))
-    moments: list[int] = []
-    for number in {lanes.numbers[lane] for lane in wanted if lane in lanes.numbers}:
-        for query in (READY_SQL, TIMED_SQL):
-            moments += (wake_ms for (wake_ms,) in connection.execute(query, (number,)))
-    return min(moments, default=None)
+    numbers = [lanes.numbers[lane] for lane in dict.fromkeys(wanted) if lane in lanes.numbers]
+    found = connection.execute(DUE_SQL, (json.dumps(numbers),))
+    return min((wake_ms for pair in found for wake_ms in pair if wake_ms is not None), default=None)
 
 
 def news(connection: sqlite3.Connection, owner: str) -> list[Fence]:

@@ -71,6 +71,11 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    @property
+    def at_rest(self) -> bool:
+        """Nobody but the event loop uses the connection now: it may write on it, or read with what it has cached."""
+        return self.inline and not self.queued and not self._closed
+
     async def write(self, ops: Sequence[Op]) -> Written:
         """One transaction. Raises ``StoreUnavailable``; then nothing was written."""
         written = self.write_now(ops)
@@ -78,7 +83,7 @@ class Writer:
 
     def write_now(self, ops: Sequence[Op]) -> Written | None:
         """The same at once, or None when the disk is slow, the file locked or a batch under way."""
-        if not self.inline or self.queued or self._closed:
+        if not self.at_rest:
             return None
         try:
             written = self.commit(partial(perform_all, ops))
