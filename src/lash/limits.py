@@ -61,6 +61,6 @@ BATCH_OPS_MAX: Final = 2_000
 BUSY_DEADLINE_MS: Final = 60_000
 """How long a write may wait for another process's lock before it is ``StoreUnavailable``."""
 INLINE_COMMIT_US_MAX: Final = 1_500
-"""Commit on the event loop while one fsync takes no longer than this; a slower disk gets a writer thread."""
+"""Commit on the event loop while a commit takes no longer than this; a slower disk gets a writer thread."""
 PAGE_ROWS_MAX: Final = 1_000
 """Rows returned by one listing call."""

@@ -181,7 +181,8 @@ class SqliteStore:
 
     def commit_in_thread(self) -> None:
         """Commit on the writer thread from now on, as on a slow disk."""
-        self._open_writer().inline = False
+        writer = self._open_writer()
+        writer.inline = writer.may_choose = False
 
     async def put_blob(self, data: bytes) -> str:
         found: list[str] = []

@@ -39,7 +39,10 @@ FIRST_READY_SQL: Final = (
     "SELECT p.wake_ms FROM lash_process p WHERE p.state = 1 AND p.lane = json_each.value "
     "ORDER BY p.priority DESC, p.wake_ms LIMIT 1"
 )
-FIRST_TIMED_SQL: Final = "SELECT q.wake_ms FROM lash_process q WHERE q.state IN (2, 3) AND q.lane = json_each.value ORDER BY q.wake_ms LIMIT 1"
+FIRST_TIMED_SQL: Final = (
+    "SELECT q.wake_ms FROM lash_process q WHERE q.state IN (2, 3) AND q.lane = json_each.value "
+    "ORDER BY q.wake_ms LIMIT 1"
+)
 DUE_SQL: Final = f"SELECT ({FIRST_READY_SQL}), ({FIRST_TIMED_SQL}) FROM json_each(?)"
 NEWS_SQL: Final = "SELECT row, token FROM lash_process WHERE news = 1 AND owner = ? ORDER BY row"
 HISTORY_SQL: Final = f"SELECT {ENTRY_SQL} FROM lash_journal WHERE process = ? AND rank > ? ORDER BY rank LIMIT ?"

@@ -1,5 +1,8 @@
 """Batches are committed in the order they were handed over: inline on the event loop, or on one writer thread.
 
+Which of the two is chosen by what the disk can do, and looked at again as it shows: the quickest of some commits, so
+that a busy moment, at opening or later, does not decide for long.
+
 Inline is quicker wherever an fsync is short, but the loop must never wait for another process's lock: a batch that
 finds it taken moves to the thread, and so does every batch behind it until the thread is idle again.
 """
@@ -7,20 +10,28 @@ finds it taken moves to the thread, and so does every batch behind it until the 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from lash.abc.store import Op, Verdict
 from lash.errors import LashError, StoreUnavailable
+from lash.limits import INLINE_COMMIT_US_MAX
 from lash.stores.sql.book import Book
 from lash.stores.sql.connection import explained, is_busy, patiently
 from lash.stores.sql.perform import perform
 from lash.stores.sql.tables import Tables
 from lash.stores.sql.transaction import Transaction
+
+log = logging.getLogger("lash.store")
+COMMITS_WATCHED: Final = 64
+"""After so many commits the place of the next ones is chosen anew."""
 
 
 class Written(NamedTuple):
@@ -54,6 +65,7 @@ class Writer:
         clock: Callable[[], int],
         inline: bool,
         committed: Callable[[Written], None],
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.connection = connection
         self.committed = committed
@@ -61,6 +73,8 @@ class Writer:
         self.path = path
         self.clock = clock
         self.inline = inline
+        self.may_choose = True
+        """False: ``inline`` stays as it is."""
         self.queued = 0
         """Batches handed to the thread and not yet answered: while there are any, order forbids committing inline."""
         self.inline_commits = 0
@@ -70,6 +84,9 @@ class Writer:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._timer = timer
+        self._commits = 0
+        self._quickest_s = math.inf
 
     @property
     def at_rest(self) -> bool:
@@ -92,8 +109,27 @@ class Writer:
                 return None
             raise explained(error, self.path) from error
         self.inline_commits += 1
+        self._choose()
         self.committed(written)
         return written
+
+    def _choose(self) -> None:
+        """After a commit, on the event loop. Between the two bounds everything stays as it is."""
+        self._commits += 1
+        if self._commits < COMMITS_WATCHED:
+            return
+        quickest_us = self._quickest_s * 1e6
+        self._commits, self._quickest_s = 0, math.inf
+        if not self.may_choose:
+            return
+        if self.inline and quickest_us > 2 * INLINE_COMMIT_US_MAX:
+            log.warning(
+                "the quickest of %d commits took %.1f ms: on a thread from now on", COMMITS_WATCHED, quickest_us / 1e3
+            )
+            self.inline = False
+        elif not self.inline and quickest_us <= INLINE_COMMIT_US_MAX:
+            log.info("the disk is quick enough: commits are made on the event loop from now on")
+            self.inline = True
 
     async def submit(self, work: Work) -> Written:
         """The same for anything else, always on the thread."""
@@ -115,7 +151,9 @@ class Writer:
             tx = Transaction(self._tables, self.clock(), self._book)
             verdicts = work(tx)
             tx.flush()
+            began = self._timer()
             sql("COMMIT")
+            self._quickest_s = min(self._quickest_s, self._timer() - began)
         except BaseException:
             self._book.forget()
             if self.connection.in_transaction:
@@ -144,6 +182,7 @@ class Writer:
     def answer(self, job: Job, written: Written | None, failure: BaseException | None) -> None:
         self.queued -= 1
         if written is not None:
+            self._choose()
             self.committed(written)
         if job.done.done():
             return  # the caller was cancelled meanwhile; the batch stands
