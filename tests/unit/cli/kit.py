@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import textwrap
 from collections.abc import Awaitable, Callable
@@ -111,9 +112,13 @@ class Cli:
         return self("start", str(self.target), name, arguments, *more)
 
     def write(self, name: str, source: str) -> Path:
+        """Byte code of what stood there before goes with it: Python takes a file of the same second and length for
+        the same."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(source), "utf-8")
+        if path.suffix == ".py":
+            Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
         return path
 
     def serve_until(self, reached: Callable[[Runtime], Awaitable[bool]]) -> None:
