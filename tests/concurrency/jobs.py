@@ -15,6 +15,8 @@ import lash
 LEDGER_VARIABLE = "LASH_TEST_LEDGER"
 FLAGS_VARIABLE = "LASH_TEST_FLAGS"
 """A folder in which the test says what steps should do."""
+BLOCKED_S_MAX = 60
+"""A test that has not let a blocked worker go by then has failed."""
 
 
 def note(label: str) -> None:
@@ -68,6 +70,19 @@ async def nap_in_step(ms: int) -> int:
     return os.getpid()
 
 
+async def block_until_let_go(name: str) -> int:
+    """Whoever comes first blocks its whole event loop until the test makes ``<name>-over``; the next one does not."""
+    note("block")
+    try:
+        flag(name).touch(exist_ok=False)
+    except FileExistsError:
+        return os.getpid()
+    until = time.monotonic() + BLOCKED_S_MAX
+    while not flag(f"{name}-over").exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    return os.getpid()
+
+
 async def block_first(name: str, seconds: float) -> int:
     """Whoever comes first blocks its whole event loop; the next one does not."""
     note("block")
@@ -77,6 +92,13 @@ async def block_first(name: str, seconds: float) -> int:
         return os.getpid()
     time.sleep(seconds)
     return os.getpid()
+
+
+def compute_until_let_go(name: str) -> None:
+    """What a body must not do: keep its loop busy, here until the test makes the file ``<name>-over``."""
+    until = time.monotonic() + BLOCKED_S_MAX
+    while not flag(f"{name}-over").exists() and time.monotonic() < until:
+        pass
 
 
 # Processes ---------------------------------------------------------------------------------------------------------
@@ -156,32 +178,28 @@ async def naps(ctx: lash.Context, first_ms: int, then_ms: int) -> list[int]:
 
 
 @lash.process
-async def blocking_step(ctx: lash.Context, name: str, seconds: float) -> list[int]:
-    first = await ctx.step(block_first, name, seconds)
+async def blocking_step(ctx: lash.Context, name: str) -> list[int]:
+    first = await ctx.step(block_until_let_go, name)
     return [first, await ctx.step(nap_in_step, 1)]
 
 
 @lash.process
-async def blocking_body(ctx: lash.Context, name: str, seconds: float) -> list[int]:
+async def blocking_body(ctx: lash.Context, name: str) -> list[int]:
     """Computes too long between two steps, where it was wrongly put; the second worker finds it done."""
     await ctx.step(nap_in_step, 1)
     if not flag(name).exists():
         flag(name).touch()
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            pass
+        compute_until_let_go(name)
     return [await ctx.step(nap_in_step, 1)]
 
 
 @lash.process
-async def blocking_end(ctx: lash.Context, name: str, seconds: float) -> int:
+async def blocking_end(ctx: lash.Context, name: str) -> int:
     """Computes too long after its last step: nothing but the outcome is left to write. Its value tells who ran it."""
     await ctx.step(nap_in_step, 1)
     if not flag(name).exists():
         flag(name).touch()
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            pass
+        compute_until_let_go(name)
     return os.getpid()
 
 

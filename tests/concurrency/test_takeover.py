@@ -70,10 +70,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def close(crew: Crew, *members: Member) -> None:
-    """Every log without complaint, every exit in order, and nothing wrong in the store."""
+def close(crew: Crew, *members: Member, let_go: str | None = None) -> None:
+    """Every log without complaint, every exit in order, and nothing wrong in the store.
+
+    ``let_go`` is the flag that a blocked member waits for; it is asked to leave before it may go on.
+    """
     for member in members:
         member.drain()
+    if let_go is not None:
+        crew.flag(let_go).touch()
     assert [member.wait(30) for member in members] == [0] * len(members)
     assert crew.complaints() == []
     asked(crew, lambda app: check_store(app.store))
@@ -165,13 +170,13 @@ def test_a_step_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> 
     with Crew(tmp_path) as crew:
         blocker = crew.worker(lease_ttl="1s")
         blocker.wait_open()
-        start(crew, "b", "blocking_step", "blocked", 4.0)
+        start(crew, "b", "blocking_step", "blocked")
         crew.wait_performed("block", pid=blocker.pid)
         peer = crew.worker(lease_ttl="1s")
         assert result(crew, "b") == [peer.pid, peer.pid]
         ended = record(crew, "b")
         crew.wait_performed("block", pid=peer.pid)
-        close(crew, blocker, peer)
+        close(crew, blocker, peer, let_go="blocked-over")
         assert record(crew, "b") == ended
         assert crew.performs() == {"b/0#1": 2, "b/1#1": 1}
         assert lost_its_lease(blocker, "b")
@@ -182,12 +187,12 @@ def test_a_body_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> 
     with Crew(tmp_path) as crew:
         blocker = crew.worker(lease_ttl="1s")
         blocker.wait_open()
-        start(crew, "b", "blocking_body", "blocked", 4.0)
+        start(crew, "b", "blocking_body", "blocked")
         crew.wait_performed("nap", pid=blocker.pid)
         peer = crew.worker(lease_ttl="1s")
         assert result(crew, "b") == [peer.pid]
         ended = record(crew, "b")
-        close(crew, blocker, peer)
+        close(crew, blocker, peer, let_go="blocked-over")
         assert record(crew, "b") == ended
         assert ended.attempts == 2
         assert crew.performs()["b/1#1"] <= 2
@@ -199,12 +204,12 @@ def test_a_late_outcome_is_refused(tmp_path: Path) -> None:
     with Crew(tmp_path) as crew:
         blocker = crew.worker(lease_ttl="1s")
         blocker.wait_open()
-        start(crew, "b", "blocking_end", "blocked", 4.0)
+        start(crew, "b", "blocking_end", "blocked")
         wait_until(crew.flag("blocked").exists, 30, "the body blocks")
         peer = crew.worker(lease_ttl="1s")
         assert result(crew, "b") == peer.pid
         ended = record(crew, "b")
-        close(crew, blocker, peer)
+        close(crew, blocker, peer, let_go="blocked-over")
         assert record(crew, "b") == ended
         assert result(crew, "b") == peer.pid
         assert crew.performs() == {"b/0#1": 1}
