@@ -55,10 +55,13 @@ def dev(target: str, url: str | None, verbose: bool, as_json: bool) -> int:
 
 
 def start(command: Sequence[str], line: socket.socket) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C ends this loop first and the child drains."""
-    return subprocess.Popen(
-        [*command, f"--lifeline={line.fileno()}"], pass_fds=(line.fileno(),), start_new_session=True
-    )
+    """In a session of its own, so that Ctrl-C ends this loop first and the child drains.
+
+    Without byte code: Python knows it by second and size, and so would run the old code after two quick saves.
+    """
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [*command, f"--lifeline={line.fileno()}"]
+    return subprocess.Popen(command, env=environment, pass_fds=(line.fileno(),), start_new_session=True)
 
 
 def wait_for_change(

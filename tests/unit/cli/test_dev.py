@@ -34,6 +34,7 @@ class Dev:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as a user's is
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lash.cli.main", "dev", "work.py", "--json"],
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -99,6 +100,16 @@ def test_a_save_restarts_the_worker_and_a_mistake_waits_for_the_next(dev: Dev) -
     dev.process.send_signal(signal.SIGINT)
     assert dev.next("stopped")
     assert dev.process.wait(DEADLINE_S) == 0
+
+
+def test_two_saves_of_one_length_within_a_second_both_count(dev: Dev) -> None:
+    assert dev.next("serving")["processes"] == ["first"]
+    for moment, name in ((0.1, "thing"), (0.9, "other")):
+        fresh = dev.folder / "work.py.new"
+        fresh.write_text(SOURCE.format(name=name))
+        os.utime(fresh, (1_800_000_000 + moment, 1_800_000_000 + moment))
+        fresh.rename(dev.folder / "work.py")
+        assert dev.next("serving")["processes"] == [name]
 
 
 def test_only_source_files_of_ones_own_are_watched(tmp_path: Path) -> None:
