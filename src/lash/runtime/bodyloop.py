@@ -30,7 +30,7 @@ from typing import Any, TypeVar, cast
 from lash.core.ids import stable_hash
 from lash.errors import NotInProcess, NotInStep
 from lash.limits import ACTIVATION_CALLBACKS_MAX
-from lash.runtime import guard
+from lash.runtime import generators, guard
 
 log = logging.getLogger("lash.body")
 T = TypeVar("T")
@@ -79,10 +79,11 @@ class BodyHandle(asyncio.Handle):
         self._source_traceback = None
 
 
-class BodyLoop(asyncio.AbstractEventLoop):
+class BodyLoop(generators.GeneratorOwner, asyncio.AbstractEventLoop):
     """``scope`` seeds the hashes; ``now_ms`` is where the body's clock begins (epoch milliseconds)."""
 
     def __init__(self, scope: str, now_ms: int) -> None:
+        super().__init__()
         self.closing = False
         self.never_blocks = False
         self.timers_made = 0
@@ -98,7 +99,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self._presorted: dict[int, asyncio.Task[Any]] = {}
         self._active = False
         self._thread = threading.get_ident()
-        self._outer_hooks = sys.get_asyncgen_hooks()
         guard.install()
 
     # What the worker calls ---------------------------------------------------------------------------------------
@@ -107,8 +107,8 @@ class BodyLoop(asyncio.AbstractEventLoop):
         """Run everything that can run, then return. Call from a plain callback, never inside a task."""
         ready = self.ready
         outer = asyncio._get_running_loop()
-        hooks = self._outer_hooks
-        sys.set_asyncgen_hooks(None, self._finalize)
+        if sys.get_asyncgen_hooks().finalizer is not generators.finalizers.get(self._thread, self):
+            generators.install(self._thread)
         asyncio._set_running_loop(self)
         guard.active.add(self._thread)
         self._active = True
@@ -132,7 +132,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
             self._active = False
             guard.active.discard(self._thread)
             asyncio._set_running_loop(outer)
-            sys.set_asyncgen_hooks(*hooks)
             if self._presorted:
                 self._presorted.clear()
 
@@ -182,6 +181,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
             self.timers.clear()
             self._by_number.clear()
             self._tasks.clear()
+            self.forget_generators()
 
     # What asyncio calls ------------------------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         if not self.closing:
             log.error("in a process body: %s", context.get("message"), exc_info=context.get("exception"))
 
-    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         """An async generator was dropped half-way: let it run its clean-up on this loop."""
         if not self.closing:
             self.call_soon(self._new_task, generator.aclose())

@@ -14,6 +14,7 @@ import pytest
 
 import lash
 from lash.errors import NotInStep
+from lash.runtime import generators
 from lash.runtime.bodyloop import REFUSED, BodyLoop, to_ms
 from lash.testing import simulate
 from tests.unit.runtime.kit import Tally, app_on, row_of, virtual
@@ -231,20 +232,94 @@ def raises(error: BaseException) -> None:
     raise error
 
 
-def test_after_an_activation_the_outer_loop_and_hooks_are_as_before() -> None:
+def test_after_an_activation_the_outer_loop_is_as_before_and_after_its_run_the_hooks_are() -> None:
     async def outer() -> None:
         here = asyncio.get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
 
         def plain() -> None:
             drive(loop_at(), asyncio.sleep(1))
             assert asyncio.get_running_loop() is here
-            assert sys.get_asyncgen_hooks() == hooks
 
         here.call_soon(plain)
         await asyncio.sleep(0.01)
 
-    asyncio.run(outer())
+    hooks = sys.get_asyncgen_hooks()
+    for _ in range(2):
+        asyncio.run(outer())
+        assert sys.get_asyncgen_hooks() == hooks
+
+
+class Dropped:
+    """Async generators that were left half-way, and where each was cleaned up."""
+
+    def __init__(self) -> None:
+        self.cleaned: dict[str, asyncio.AbstractEventLoop] = {}
+
+    async def numbers(self, name: str) -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            self.cleaned[name] = asyncio.get_running_loop()
+
+    async def leave(self, name: str, in_a_circle: bool) -> None:
+        numbers = self.numbers(name)
+        await anext(numbers)
+        circle: list[object] = [numbers]
+        if in_a_circle:
+            circle.append(circle)
+
+
+@pytest.mark.parametrize("collected_by", ["nobody", "the program", "a body"])
+def test_a_generator_is_cleaned_up_where_it_was_begun_whoever_collects_it(collected_by: str) -> None:
+    """Of the program, before and after there was a body, and of a body: each on its own loop, and there alone."""
+    dropped, body = Dropped(), loop_at()
+    in_a_circle = collected_by != "nobody"
+
+    async def main() -> None:
+        await dropped.leave("body", in_a_circle)
+
+    async def collect() -> None:
+        gc.collect()
+
+    async def outer() -> None:
+        here = asyncio.get_running_loop()
+        await dropped.leave("before", in_a_circle)
+        body.create_task(main())
+        here.call_soon(body.activate)
+        await asyncio.sleep(0.01)
+        await dropped.leave("after", in_a_circle)
+        if collected_by == "a body":
+            body.create_task(collect())
+            here.call_soon(body.activate)
+        elif collected_by == "the program":
+            gc.collect()
+        for _ in range(3):
+            here.call_soon(body.activate)
+            await asyncio.sleep(0.01)
+        assert dropped.cleaned == {"before": here, "body": body, "after": here}
+        body.dispose()
+
+    gc.disable()
+    try:
+        asyncio.run(outer())
+    finally:
+        gc.enable()
+    gc.collect()
+    assert not generators.owners, "a generator is remembered for ever"
+
+
+def test_generators_that_ran_to_their_end_are_not_remembered() -> None:
+    async def main() -> None:
+        for name in range(1_000):
+            assert [number async for number in Dropped().numbers(str(name))] == [1, 2]
+        assert len(generators.owners) <= 128
+
+    loop = loop_at()
+    drive(loop, main())
+    loop.dispose()
+    assert not generators.owners
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
