@@ -29,7 +29,7 @@ OTHER_PYTHONS = "pythons"
 ORDER = ("unit", "conformance", "simulation", "typing", "acceptance", "docs", "crash", "concurrency")
 """Quick ones first; a lane not named here runs after these, in order of its name."""
 
-PARALLEL = ("unit", "conformance", "simulation", "crash")
+PARALLEL = ("unit", "conformance", "simulation", "acceptance", "crash")
 """Lanes whose tests may run beside one another. The others measure time or load the machine: one test at a time."""
 
 WORKERS = 2
