@@ -25,8 +25,7 @@ test: installed-dev ## every lane; make test LANES="unit crash" runs some
 check: installed-dev ## ruff, mypy, pyright and the house rules, in under a minute
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy $(SOURCES)
-	@$(PY) -m pyright --pythonpath $(PY)
+	@$(PY) -m mypy $(SOURCES) & mypy=$$!; $(PY) -m pyright --pythonpath $(PY); pyright=$$?; wait $$mypy && exit $$pyright
 	@$(PY) tools/lanes.py house
 
 bench: installed ## the benchmarks: a table, and the same as JSON
