@@ -2,6 +2,9 @@
 
 The rule of this file: a Python that is not there is said, not failed; one that is there and fails is a failure. The
 body loop promises the same replay on each supported version, and this is where that is tried.
+
+    python tools/other_pythons.py            set up what is not there yet, then run the lanes
+    python tools/other_pythons.py --set-up   only set up
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,38 +65,59 @@ def run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
     )
 
 
-def try_one(version: str, python: str) -> bool:
-    """Install into .venvs/<version> and run the lanes there; prints one line, and everything when it fails."""
+def set_up(version: str, python: str) -> str | None:
+    """Install into .venvs/<version>; what went wrong, or None."""
+    return attempt(["sh", "tools/venv.sh", folder_of(version), "test", python])[1]
+
+
+def run_lanes(version: str) -> bool:
+    """Prints one line, and everything when it fails. One Python at a time: the lanes fill the machine."""
     began = time.monotonic()
-    folder = f".venvs/{version}"
     lanes = [lane for lane in LANES if (ROOT / lane).is_dir()]
-    steps = [
-        ["sh", "tools/venv.sh", folder, "test", python],
-        [f"{folder}/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", *lanes],
-    ]
-    output = ""
-    for step in steps:
-        try:
-            done = run(step, SECONDS_MAX)
-            ok, output = done.returncode == 0, done.stdout
-        except subprocess.TimeoutExpired as error:
-            ok, output = False, f"{error.output or ''}\nStopped after {SECONDS_MAX} s."
-        if not ok:
-            print(f"python {version}  FAILED: {' '.join(step)}\n{output}", flush=True)
-            return False
+    command = [f"{folder_of(version)}/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", *lanes]
+    output, trouble = attempt(command)
+    if trouble is not None:
+        return failed(version, trouble)
     summary = output.strip().splitlines()[-1].strip("= ")
-    print(f"python {version}  ok     {summary} ({time.monotonic() - began:.1f} s with set-up)", flush=True)
+    print(f"python {version}  ok     {summary} ({time.monotonic() - began:.1f} s)", flush=True)
     return True
 
 
-def main() -> int:
+def attempt(command: list[str]) -> tuple[str, str | None]:
+    """What it printed; and what to tell when it failed or took too long."""
+    try:
+        done = run(command, SECONDS_MAX)
+    except subprocess.TimeoutExpired as error:
+        return "", f"{' '.join(command)}\n{error.output or ''}\nStopped after {SECONDS_MAX} s."
+    return done.stdout, None if done.returncode == 0 else f"{' '.join(command)}\n{done.stdout}"
+
+
+def failed(version: str, trouble: str) -> bool:
+    print(f"python {version}  FAILED: {trouble}", flush=True)
+    return False
+
+
+def folder_of(version: str) -> str:
+    return f".venvs/{version}"
+
+
+def main(arguments: list[str]) -> int:
     found = others()
     if not found:
         print("No other supported Python on this machine: only this one was tried.")
         return 0
-    results = [try_one(version, python) for version, python in found.items()]
-    return 0 if all(results) else 1
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(found)) as beside:
+        troubles = dict(zip(found, beside.map(set_up, found.keys(), found.values()), strict=True))
+    print(f"pythons {', '.join(found)} set up in {time.monotonic() - began:.1f} s", flush=True)
+    good = True
+    for version, trouble in troubles.items():
+        if trouble is not None:
+            good = failed(version, trouble)
+        elif "--set-up" not in arguments:
+            good = run_lanes(version) and good
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
