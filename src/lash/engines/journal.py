@@ -65,12 +65,11 @@ class JournalEngine:
 
 
 def hand_over(scope: Scope, verdict: Verdict | BaseException) -> None:
-    match verdict:
-        case Recorded(entries):
-            scope.deliver(entries)
-        case Stale():
-            scope.lost()
-        case BaseException():
-            scope.fault(verdict)
-        case _:
-            scope.fault(TypeError(f"a Put was answered with {type(verdict).__name__}"))
+    if isinstance(verdict, Recorded):
+        scope.deliver(verdict.entries)
+    elif isinstance(verdict, Stale):
+        scope.lost()
+    elif isinstance(verdict, BaseException):
+        scope.fault(verdict)
+    else:
+        scope.fault(TypeError(f"a Put was answered with {type(verdict).__name__}"))

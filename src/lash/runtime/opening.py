@@ -23,6 +23,7 @@ from lash.abc.store import (
     Close,
     Finish,
     Op,
+    Recorded,
     Retry,
     Signal,
     Stale,
@@ -190,6 +191,8 @@ class Opening:
         """What was just written here may concern awaiters, ready rows and leased ones."""
         waking = closing = False
         for op, verdict in zip(ops, verdicts, strict=True):
+            if isinstance(verdict, Recorded):
+                continue  # the commonest one concerns nobody but its body
             if isinstance(verdict, Stale) and self.worker is not None:
                 self.worker.leases.counters.refused_writes += 1
             if isinstance(op, WAKING):

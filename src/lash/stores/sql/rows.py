@@ -238,12 +238,15 @@ EVENT_SQL: Final = "sequence, type, payload, key, at_ms"
 
 
 def pack_step(process: int, noted: Entry) -> Columns | None:
-    """Parameters of ``STEP_INSERT`` for an ordinary entry, or None. Binding NULLs would cost a third of the insert."""
+    """Parameters of ``STEP_INSERT`` for an ordinary entry, or None. Binding NULLs would cost a third of the insert, and
+    bytes more than their copy: sqlite3 looks for an adapter of either, but not of a bytearray."""
     kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
     if failed or attempt != 1 or due_ms or not name or not payload:
         return None
     code = 1 if kind is EntryKind.STEP else KIND_CODES[kind]  # hashing a member costs more than this test
-    return (rank, process, code, ordinal, name, pack_hash(witness), payload, began_ms or None, at_ms)
+    hashed = pack_hash(witness)
+    blob = bytearray(hashed) if isinstance(hashed, bytes) else hashed
+    return (rank, process, code, ordinal, name, blob, bytearray(payload), began_ms or None, at_ms)
 
 
 STEP_INSERT: Final = (

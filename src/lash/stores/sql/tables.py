@@ -19,7 +19,6 @@ from lash.stores.sql.rows import (
     ENTRY_INSERT,
     ENTRY_SQL,
     EVENT_SQL,
-    HOT,
     HOT_SQL,
     MAIL,
     STEP_INSERT,
@@ -93,10 +92,10 @@ OLDEST_WAIT_SQL: Final = (
 WAITERS_SQL: Final = (
     "SELECT rank, process, ordinal FROM lash_journal INDEXED BY lash_journal_open WHERE open_key = ? ORDER BY rank"
 )
-PROCESS_INSERT: Final = f"INSERT INTO lash_process ({', '.join(HOT)}) VALUES ({', '.join('?' * len(HOT))})"
 SPEC_INSERT: Final = "INSERT INTO lash_spec (row, args, more) VALUES (?, ?, ?)"
 TAG_INSERT: Final = "INSERT INTO lash_tag (tag, row) VALUES (?, ?)"
-EVENT_INSERT: Final = "INSERT INTO lash_event (process, sequence, type, payload, key, at_ms) VALUES (?, ?, ?, ?, ?, ?)"
+EVENT_INSERT: Final = "INSERT INTO lash_event (process, sequence, type, payload, at_ms) VALUES (?, ?, ?, ?, ?)"
+KEYED_INSERT: Final = "INSERT INTO lash_event (process, sequence, type, payload, at_ms, key) VALUES (?, ?, ?, ?, ?, ?)"
 SHUT_UPDATE: Final = "UPDATE lash_journal SET open_key = NULL WHERE rank = ?"
 
 WaitColumns: TypeAlias = "tuple[int, int, str, bytes | None, int | None, str | None]"
@@ -164,8 +163,12 @@ class Tables:
         """Rows under a lease of ``owner`` that has not run out."""
         return [row for (row,) in self.sql(LIVE_SQL, (owner, now_ms))]
 
-    def insert_processes(self, rows: Iterable[Columns], specs: Iterable[Columns], tags: list[Columns]) -> None:
-        self.many(PROCESS_INSERT, rows)
+    def insert_processes(self, names: Sequence[str], rows: Iterable[Columns]) -> None:
+        """Rows with these columns; the others are NULL. Binding a NULL would cost as much as three numbers."""
+        places = ", ".join("?" * len(names))
+        self.many(f"INSERT INTO lash_process ({', '.join(names)}) VALUES ({places})", rows)
+
+    def insert_specs(self, specs: Iterable[Columns], tags: list[Columns]) -> None:
         self.many(SPEC_INSERT, specs)
         if tags:
             self.many(TAG_INSERT, tags)
@@ -183,8 +186,12 @@ class Tables:
     def event_payload(self, row: int, sequence: int) -> bytes:
         return cast(bytes, self.sql(PAYLOAD_SQL, (row, sequence)).fetchone()[0])
 
-    def insert_events(self, events: Iterable[Columns]) -> None:
-        self.many(EVENT_INSERT, events)
+    def insert_events(self, events: list[Columns], keyed: list[Columns]) -> None:
+        """(row, sequence, type, payload, at_ms), and the same with a key behind."""
+        if events:
+            self.many(EVENT_INSERT, events)
+        if keyed:
+            self.many(KEYED_INSERT, keyed)
 
     # Journal -------------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import compress
-from operator import ne
+from itertools import compress, repeat
+from operator import is_not, ne
 from typing import Final, TypeVar
 
 from lash.abc.store import Stale
@@ -19,7 +19,7 @@ from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.outcome import Outcome, outcome_of
-from lash.core.process import Lane
+from lash.core.process import Lane, ProcessSpec
 from lash.stores.sql.book import Book
 from lash.stores.sql.rows import (
     HOT,
@@ -57,6 +57,7 @@ class Transaction:
         """Owners whose leases were ended as those of the dead."""
         self._touched: dict[int, Hot] = {}
         self._events: list[Columns] = []
+        self._keyed: list[Columns] = []
         self._steps: list[Columns] = []
         self._entries: list[Columns] = []
         self._shut: list[int] = []
@@ -185,7 +186,10 @@ class Transaction:
         """Append an event. The caller changes the columns it speaks of."""
         at_ms = self.at_ms(hot)
         sequence = hot.last_event + 1
-        self._events.append((hot.row, sequence, event_type, payload, key, at_ms))
+        if key is None:
+            self._events.append((hot.row, sequence, event_type, payload, at_ms))
+        else:
+            self._keyed.append((hot.row, sequence, event_type, payload, at_ms, key))
         hot.last_event = sequence
         hot.updated_ms = at_ms
         return Event(sequence, event_type, payload, key, at_ms)
@@ -243,37 +247,36 @@ class Transaction:
     def flush_rows(self) -> None:
         if not self._touched:
             return
-        fresh: list[Hot] = []
+        fresh: dict[tuple[str, ...], list[Columns]] = {}
         changed: dict[tuple[str, ...], list[Columns]] = {}
+        specs: list[tuple[int, ProcessSpec]] = []
         for hot in self._touched.values():
             columns = columns_of(hot)
             stored, hot.stored = hot.stored, columns
             if stored is None:
-                fresh.append(hot)
+                filled = tuple(map(is_not, columns, repeat(None)))
+                fresh.setdefault(tuple(compress(HOT, filled)), []).append(tuple(compress(columns, filled)))
+                assert hot.spec is not None
+                specs.append((hot.row, hot.spec))
             elif columns != stored:
                 differs = tuple(map(ne, columns, stored))
                 values = (*compress(columns, differs), hot.row)
                 changed.setdefault(tuple(compress(HOT, differs)), []).append(values)
-        if fresh:
-            self._insert(fresh)
+        for names, rows in fresh.items():
+            self.tables.insert_processes(names, rows)
+        if specs:
+            tags: list[Columns] = [(tag, row) for row, spec in specs for tag in dict.fromkeys(spec.tags)]
+            self.tables.insert_specs([(row, spec.args, pack_more(spec)) for row, spec in specs], tags)
         for names, rows in changed.items():
             self.tables.update_processes(names, rows)
         for hot in self._touched.values():
             self.book.settle(hot)
         self._touched = {}
 
-    def _insert(self, fresh: Sequence[Hot]) -> None:
-        specs = [(hot.row, hot.spec) for hot in fresh if hot.spec is not None]
-        self.tables.insert_processes(
-            [hot.stored for hot in fresh if hot.stored is not None],
-            [(row, spec.args, pack_more(spec)) for row, spec in specs],
-            [(tag, row) for row, spec in specs for tag in dict.fromkeys(spec.tags)],
-        )
-
     def flush_events(self) -> None:
-        if self._events:
-            self.tables.insert_events(self._events)
-            self._events = []
+        if self._events or self._keyed:
+            self.tables.insert_events(self._events, self._keyed)
+            self._events, self._keyed = [], []
 
     def flush_entries(self) -> None:
         if self._steps or self._entries:
