@@ -34,23 +34,16 @@ def encode(value: object, what: str = "value") -> bytes:
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 SCAN: Callable[[str, int], tuple[object, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # not in typeshed
-Chunks: TypeAlias = "Callable[[object, int], Sequence[str]]"
-IN_C: Callable[..., Chunks] | None = getattr(json.encoder, "c_make_encoder", None)
+IN_C: Callable[..., Callable[[object, int], Sequence[str]]] | None = getattr(json.encoder, "c_make_encoder", None)
 QUOTE: Callable[[str], str] = json.encoder.encode_basestring
 
 
-def chunks_of(value: object, level: int) -> Sequence[str]:
-    del level
-    return (ENCODER.encode(value),)
-
-
-CHUNKS = chunks_of if IN_C is None else IN_C(None, ENCODER.default, QUOTE, None, ":", ",", False, False, False)
-"""The encoder in C that ``ENCODER.encode`` would build anew for every value, where this Python has one. A circle runs
-into the limit of recursion instead of being looked for, and is refused all the same."""
-
-
 def text_of_json(value: object) -> str:
-    return "".join(CHUNKS(value, 0))
+    """``ENCODER.encode`` without its detours. The containers on the way down are noted anew for each value, since one
+    that contains itself must be found at once, not at the limit of recursion with all before it encoded that often."""
+    if IN_C is None:
+        return ENCODER.encode(value)
+    return "".join(IN_C({}, ENCODER.default, QUOTE, None, ":", ",", False, False, False)(value, 0))
 
 
 def dump(value: object, what: str) -> bytes:

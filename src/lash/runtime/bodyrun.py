@@ -33,6 +33,8 @@ log = logging.getLogger("lash.body")
 
 PERFORMED = frozenset({EntryKind.STEP, EntryKind.COMMAND, EntryKind.WAIT, EntryKind.ATTEMPT})
 """Entries that end the flight of the request they belong to."""
+TURNS_TO_HEAR = 2
+"""A cancel reaches a task in one turn of the loop; one more where it had not yet been given what it waits for."""
 UNNUMBERED = frozenset({EntryKind.CANCEL, EntryKind.MAIL, EntryKind.SLEEP})
 """Entries whose ordinal, if any, counts something else than requests."""
 
@@ -116,8 +118,8 @@ class BodyRun:
         self._withdrawn: dict[int, Request] = {}
         self._in_flight = 0
         self._scheduled = False
-        self._stopped = False
-        """A step in flight was given up since the last start."""
+        self._stopped = 0
+        """Turns of the worker's loop until a step that was given up has heard of it."""
         self._worker_loop = asyncio.get_running_loop()
 
     # Scope, as the engine sees it --------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ class BodyRun:
             self.keeper.on_live(self)
         if self._fresh or self._withdrawn:
             if self._stopped:  # what was given up hears of it before anything new begins
-                self._stopped = False
+                self._stopped -= 1
                 self._scheduled = True
                 self._worker_loop.call_soon(self._proceed_with_slot)
                 return
@@ -205,7 +207,8 @@ class BodyRun:
         if self._in_flight and not (self.draining or self._delayed or self.loop.timers or self.cancelled_ms):
             return  # the commonest case: steps in flight and nothing that could fall due
         self._fire_due(self.keeper.now_ms())
-        self.keeper.on_blocked(self)
+        if not self.closed:
+            self.keeper.on_blocked(self)
 
     def _advance(self) -> None:
         loop, inbox, main = self.loop, self.inbox, self.main
@@ -339,7 +342,7 @@ class BodyRun:
         self._delayed.pop(request.effect.ordinal, None)
         if request.task is not None:
             self._in_flight -= 1
-            self._stopped = True
+            self._stopped = TURNS_TO_HEAR
         request.stop()
         if request.effect.kind is EffectKind.WAIT:
             self._withdrawn[request.effect.ordinal] = request
@@ -399,6 +402,8 @@ class BodyRun:
         for request in list(self._delayed.values()):
             if request.due_ms is not None and request.due_ms <= now_ms:
                 self._start(request)
+                if self.closed:
+                    return
         timer = self.loop.next_timer()
         if timer is not None and timer[0] <= now_ms and self.firing is None:
             self.firing = timer[1]
@@ -455,6 +460,7 @@ class BodyRun:
         if self._firing_task is not None:
             self._firing_task.cancel()  # else it would be recorded in the next history, after continue_as_new
         self.open.clear()
+        self._delayed.clear()
         self._fresh.clear()
         self.inbox.clear()
         self.loop.dispose()

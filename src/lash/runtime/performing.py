@@ -52,7 +52,14 @@ class Stand(Coroutine[Any, Any, None]):
         """``work`` has begun outside and waits for ``awaited``: go on with it."""
         self._work, self._context, self._awaited = work, context, awaited
         self._handed_over = False
-        self._gate.set_result(None)
+        if not self._gate.done():  # else the work cancelled its own task, which throw() tells it
+            self._gate.set_result(None)
+
+    @property
+    def spoilt(self) -> bool:
+        """Somebody cancelled the task, or asked it to be: it is nobody's to lend any more."""
+        task: Any = self.task
+        return self._gate.done() or task.done() or task._must_cancel or task.cancelling() > 0
 
     def send(self, value: None) -> Any:
         if self._work is None or self._context is None:
@@ -60,8 +67,7 @@ class Stand(Coroutine[Any, Any, None]):
             gate._asyncio_future_blocking = True  # as awaiting it would
             return gate
         if not self._handed_over:
-            self._handed_over = True
-            return self._awaited
+            return self._hand_over()
         return self._context.run(self._work.send, value)
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
@@ -70,10 +76,16 @@ class Stand(Coroutine[Any, Any, None]):
         if self._work is None or self._context is None:
             raise error
         if not self._handed_over:  # cancelled before the task could pass that on to what the work waits for
-            self._handed_over = True
-            if self._awaited is not None and self._awaited.cancel():
-                return self._awaited
+            awaited = self._hand_over()
+            if awaited is not None and awaited.cancel():
+                return awaited
         return self._context.run(self._work.throw, error)
+
+    def _hand_over(self) -> Awaited:
+        """What the work waits for, to its task; kept no longer, for it may hold a large result."""
+        self._handed_over = True
+        awaited, self._awaited = self._awaited, None
+        return awaited
 
     def close(self) -> None:
         if self._work is not None:
@@ -94,7 +106,7 @@ class Performers:
     def begin(self, work: Work) -> asyncio.Task[None] | None:
         """Run ``work`` until it ends or waits. None if it has ended; else the task that goes on with it."""
         stand = self._stand
-        if stand is None:
+        if stand is None or stand.spoilt:
             stand = self._stand = Stand(self._loop)
         context = self._context.copy()
         task = stand.task
@@ -102,7 +114,7 @@ class Performers:
         try:
             awaited = cast(Awaited, context.run(work.send, None))
         except StopIteration:
-            if task.cancelling():  # it cancelled itself, too late to be met by it
+            if stand.spoilt:  # it cancelled itself, too late to be met by it
                 self._stand = None
             return None
         except BaseException as error:  # noqa: BLE001  # as of a task whose result nobody asks for

@@ -393,13 +393,16 @@ def expire(t: Tables, op: ops.Expire) -> Count:
 
 
 def sweep(t: Tables, op: ops.Sweep) -> Count:
-    ids: list[str] = []
-    for held in list(t.rows.values()):
+    def asked_long_ago(held: Held) -> bool:
         request = held.record.cancel_requested
-        if request is None or held.record.status.final or facts.is_external(held.record.spec):
+        return request is not None and request.at_ms <= t.now_ms - op.grace_ms
+
+    ids: list[str] = []
+    for held in [held for held in t.rows.values() if asked_long_ago(held)]:  # not those that are only asked by this
+        if held.record.status.final or facts.is_external(held.record.spec):
             continue
         leased = held.owner is not None and (held.until_ms or 0) > t.now_ms
-        if not leased and request.at_ms <= t.now_ms - op.grace_ms:
+        if not leased and (request := held.record.cancel_requested) is not None:
             t.end(held, Cancelled(request.reason))
             ids.append(held.record.id)
     return Count(ids)

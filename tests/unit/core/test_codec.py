@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -242,3 +243,16 @@ FIXED = [
     "0b5cba2020449232eb58fff681e0f61e",
     "e5330ab565ffe61717b385637fb706cb",
 ]
+
+
+def test_a_circle_is_found_at_once_and_not_at_the_limit_of_recursion() -> None:
+    """What stands before it would be encoded a thousand times, on the event loop of a worker."""
+    value: list[Any] = ["x" * 100_000]
+    value.append(value)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidValue, match="Circular reference"):
+            codec.encode(value)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()

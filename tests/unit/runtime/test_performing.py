@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any
@@ -164,6 +166,101 @@ def test_work_that_cancels_itself_too_late_does_not_harm_the_next() -> None:
 
     on_loop(body)
     assert went == ["next"]
+
+
+async def cancels_later() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_soon(task.cancel)  # a timeout made by hand, and left behind
+
+
+async def takes_it_back() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    task.uncancel()
+
+
+@pytest.mark.parametrize("spoil", [cancels_later, takes_it_back])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_task_that_work_left_cancelled_is_lent_to_nobody(spoil: Callable[[], Any], warm: bool) -> None:
+    went: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        went.append("next")
+
+    async def idle() -> None: ...
+
+    async def body(performers: Performers, begin: Any) -> None:
+        del performers
+        if warm:  # the task that stands ready has had its first turn
+            await begin(idle())
+            await asyncio.sleep(0.001)
+        assert await begin(spoil()) is None
+        await asyncio.sleep(0.001)
+        await (await begin(work()))
+
+    on_loop(body)
+    assert went == ["next"]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_work_that_cancels_itself_and_then_waits_is_cancelled_there(warm: bool) -> None:
+    told: list[str] = []
+
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            told.append("heard")
+            raise
+
+    async def idle() -> None: ...
+
+    async def body(performers: Performers, begin: Any) -> None:
+        del performers
+        if warm:
+            await begin(idle())
+            await asyncio.sleep(0.001)
+        task = await begin(work())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    on_loop(body)
+    assert told == ["heard"]
+
+
+def test_what_work_waited_for_first_is_not_kept() -> None:
+    """It may be a hundred megabytes read from somewhere."""
+    alive: list[weakref.ref[Any]] = []
+
+    class Large: ...
+
+    async def read() -> Large:
+        await asyncio.sleep(0)
+        return Large()
+
+    async def work() -> None:
+        found = await asyncio.create_task(read())
+        alive.append(weakref.ref(found))
+        del found
+        await asyncio.sleep(0.001)
+        assert alive[0]() is None
+
+    async def body(performers: Performers, begin: Any) -> None:
+        del performers
+        await (await begin(work()))
+
+    gc.disable()
+    try:
+        on_loop(body)
+    finally:
+        gc.enable()
+    assert len(alive) == 1
 
 
 def test_work_that_fails_at_once_is_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
