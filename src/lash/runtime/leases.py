@@ -66,6 +66,7 @@ class Leases:
         self._poke = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._renewed_at = self._loop.time()
+        self._unsure: list[Callable[[], None]] = []
 
     def poke(self) -> None:
         """Look for work soon. Any number of pokes before the look cost one look."""
@@ -118,6 +119,22 @@ class Leases:
         """Before a claim: a worker that was blocked past its leases must not take its own rows for a dead one's."""
         if self.kept and self.unrenewed_s > self.settings.lease_ttl_ms / 2_000:
             self.renew()
+
+    def when_sure(self, action: Callable[[], None]) -> None:
+        """Do ``action`` at once; but after a time without renewal in which a peer may have taken everything over (this
+        worker was stopped, or blocked) only once the store has told what is still held here."""
+        if not self._unsure and self.unrenewed_s <= self.settings.lease_ttl_ms / 1_000:
+            action()
+            return
+        self._unsure.append(action)
+        if len(self._unsure) == 1:
+            self.batcher.submit(Renew(self.owner, self.settings.lease_ttl_ms), self._on_sure)
+
+    def _on_sure(self, verdict: Verdict | BaseException) -> None:
+        self._on_renewed(verdict)
+        actions, self._unsure = self._unsure, []
+        for action in actions:
+            action()
 
     def _on_renewed(self, verdict: Verdict | BaseException) -> None:
         """What the store says we hold is what we hold: lose the rest, and give back what nobody here knows."""

@@ -286,6 +286,9 @@ class Worker:
     def _on_due(self, kept: Kept) -> None:
         """A timer, a retry or the end of the cancel grace is due."""
         kept.due = None
+        self.leases.when_sure(partial(self._go_on, kept))
+
+    def _go_on(self, kept: Kept) -> None:
         run = kept.run
         if run is None or run.closed or kept.leaving:
             return

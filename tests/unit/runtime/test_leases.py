@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import lash
-from lash.abc.store import Expire
+from lash.abc.store import Claim, Expire
 from lash.core.effect import EntryKind
 from lash.core.outcome import Status
 from lash.testing import simulate
@@ -227,6 +227,37 @@ async def test_a_lease_that_ran_out_but_was_taken_by_nobody_is_still_good() -> N
     gate.set()
     assert await one.handle("p") == 1
     assert (await row_of(one, "p")).record.attempts == 1
+    await one.close()
+
+
+@virtual
+async def test_a_worker_that_was_stopped_past_its_leases_asks_what_it_holds_before_it_goes_on() -> None:
+    """A retry that fell due meanwhile is not performed by a worker that lost the row: it would be for nothing."""
+    store, tally = memory(), Tally()
+
+    async def flaky() -> str:
+        await tally.note("attempt")
+        if tally["attempt"] == 1:
+            raise ConnectionError
+        return "done"
+
+    @lash.process
+    async def body(ctx: lash.Context) -> str:
+        return await ctx.step(flaky, retry=lash.Retry(attempts=5, initial="5s"))
+
+    one = app_on(store, body, lease_ttl="60s", linger="60s")
+    await one.open()
+    await one.start(body, id="p")
+    await until(lambda: tally["attempt"] == 1)
+    worker = one._opening.worker  # type: ignore[union-attr]
+    assert worker is not None
+    await asyncio.sleep(1)
+    await store.write([Expire(worker.leases.owner), Claim("peer", worker.lanes, 1, 60_000)])
+    worker.leases._renewed_at -= 61  # as if it had been stopped for that long
+    await asyncio.sleep(10)
+    assert tally["attempt"] == 1
+    assert one.counters.leases_lost == 1
+    assert (await row_of(one, "p")).owner == "peer"
     await one.close()
 
 
