@@ -134,8 +134,7 @@ def fingerprint(family: str, *parts: object) -> str:
 def call_fingerprint(family: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
     """:func:`fingerprint` of a call; the common one, a few scalars, takes a short cut with its own prefix."""
     if not kwargs and QUICK.issuperset(map(type, args)):
-        text = f"{family}:{args!r}"
-        return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        return digest(f"{family}:{args!r}")
     return fingerprint(family, args, kwargs)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lash.abc.store import Done, Forget, Look, Put, Recorded, Stale, wait_reply
 from lash.core.effect import DELIVERED, Entry, EntryKind
 from lash.stores import facts
-from lash.stores.sql.rows import CANCEL, CLOSE, REPLY, STATUSES, WAIT, Hot
+from lash.stores.sql.rows import CLOSE, REPLY, STATUSES, WAIT, Hot
 from lash.stores.sql.transaction import Transaction
 
 
@@ -103,5 +103,5 @@ def forget(tx: Transaction, op: Forget) -> Done | Stale:
     hot = tx.holder(op.fence)
     if isinstance(hot, Stale):
         return hot
-    tx.cut(hot, CANCEL)
+    tx.cut(hot)
     return Done()

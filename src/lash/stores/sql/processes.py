@@ -23,7 +23,7 @@ from lash.core.process import ProcessSpec, lane_of
 from lash.stores import facts
 from lash.stores.sql.endings import cancel_children, request_cancel
 from lash.stores.sql.leases import lease
-from lash.stores.sql.rows import CANCEL, IDLE, LEASED, READY, STATUSES, TIMED, Hot, pack_hash, unpack_hash
+from lash.stores.sql.rows import IDLE, LEASED, READY, STATUSES, TIMED, Hot, pack_hash, unpack_hash
 from lash.stores.sql.transaction import Transaction
 
 
@@ -88,7 +88,7 @@ def continue_as_new(tx: Transaction, op: Continue) -> Done | Stale:
     item = tx.tell(hot, ev.CONTINUED, facts.continued(op.args))
     hot.began_ms, hot.news = item.at_ms, None
     hot.generation += 1
-    tx.cut(hot, CANCEL)
+    tx.cut(hot)
     tx.tables.set_args(hot.row, facts.normal_args(op.args))
     return Done()
 

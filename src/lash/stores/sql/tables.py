@@ -16,6 +16,7 @@ from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane
 from lash.stores.sql.rows import (
+    CANCEL,
     ENTRY_INSERT,
     ENTRY_SQL,
     EVENT_SQL,
@@ -224,10 +225,10 @@ class Tables:
         """These waits are answered or given up, this mail is taken."""
         self.many(SHUT_UPDATE, [(rank,) for rank in ranks])
 
-    def cut(self, row: int, cancel: int) -> None:
-        """Delete the journal of a row, all but untaken mail and entries of kind ``cancel``."""
+    def cut(self, row: int) -> None:
+        """Delete the journal of a row, all but untaken mail and cancel requests."""
         query = "DELETE FROM lash_journal WHERE process = ? AND kind <> ? AND NOT (kind = ? AND open_key IS NOT NULL)"
-        self.sql(query, (row, cancel, MAIL))
+        self.sql(query, (row, CANCEL, MAIL))
 
     # Numbers and lanes ---------------------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ class Transaction:
 
     def note(self, hot: Hot, entry: Entry, open_key: str | None = None) -> Entry:
         """Append a journal entry under the next rank."""
-        at_ms = max(self.now_ms, hot.updated_ms, hot.last_ms)
+        at_ms = self.at_ms(hot)
         rank = self.next_rank()
         noted = Entry._make((*entry[:ENTRY_FIELDS], rank, at_ms))
         step = pack_step(hot.row, noted) if open_key is None else None
@@ -229,11 +229,11 @@ class Transaction:
             self.flush_entries()
         return self.tables
 
-    def cut(self, hot: Hot, cancel: int) -> None:
+    def cut(self, hot: Hot) -> None:
         """Drop the journal, all but untaken mail and cancel requests."""
         self.flush()
         self.tables.keep_floors()
-        self.tables.cut(hot.row, cancel)
+        self.tables.cut(hot.row)
         self.book.drop(hot)
 
     # Writing -------------------------------------------------------------------------------------------------------
