@@ -23,6 +23,8 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     ├── WiringError             the operator's fault: the pieces do not fit together
     │   ├── DurableStoreRequired    a durable engine over a facet that forgets
     │   ├── StoreTooNew             the database was written by a newer lash
+    │   ├── StoreNotMigrated        the schema is not there, or old, and may not be changed from here
+    │   ├── StoreMoved              the content was moved to another database
     │   └── NotADatabase            the file is something else
     ├── InfrastructureError     nobody's fault: the work stays claimable and is tried again
     │   ├── StoreUnavailable        locked, full, read-only or unreachable
@@ -143,6 +145,14 @@ class DurableStoreRequired(WiringError):
 
 class StoreTooNew(WiringError):
     code = "store_too_new"
+
+
+class StoreNotMigrated(WiringError):
+    code = "store_not_migrated"
+
+
+class StoreMoved(WiringError):
+    code = "store_moved"
 
 
 class NotADatabase(WiringError):

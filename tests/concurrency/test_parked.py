@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import lash.stores.sqlite as module
+import lash.stores.sqlite.store as module
 from lash.abc.store import Discharge, Enlist, Op, Prune, Renew, Sweep, Unblock, Verdict
 from lash.engines.local import LocalEngine
 from lash.runtime.runtime import Runtime

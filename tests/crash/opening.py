@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import lash.stores.sqlite as module
+import lash.stores.sqlite.store as module
 from lash.stores.sqlite import SqliteStore
 
 FILES = ("", "-wal")

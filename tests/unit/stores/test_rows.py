@@ -7,17 +7,9 @@ import sqlite3
 from hypothesis import given, settings, strategies as st
 
 from lash.core.effect import Entry, EntryKind
-from lash.stores.sql.rows import (
-    ENTRY_INSERT,
-    ENTRY_SQL,
-    STEP_INSERT,
-    pack_entry,
-    pack_hash,
-    pack_step,
-    unpack_entry,
-    unpack_hash,
-)
+from lash.stores.sql.rows import ENTRY_SQL, pack_hash, unpack_entry, unpack_hash
 from lash.stores.sqlite import migration_sql
+from lash.stores.sqlite.tables import ENTRY_INSERT, STEP_INSERT, pack_entry, pack_step
 
 numbers = st.integers(0, 2**53)
 hashes = st.one_of(st.text("0123456789abcdefABCDEF ", min_size=30, max_size=33), st.text(max_size=40))

@@ -13,8 +13,7 @@ import pytest
 
 from lash.abc.store import Claim, Claims
 from lash.core.process import lane_of
-from lash.stores.sql import reads, tables
-from lash.stores.sqlite import SqliteStore, migration_sql
+from lash.stores.sqlite import SqliteStore, migration_sql, reads, tables
 from tests.unit.stores.stage import leased, opened, put, spec, step
 
 PARKED = 100_000

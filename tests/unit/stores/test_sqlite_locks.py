@@ -13,7 +13,7 @@ import pytest
 
 from lash.abc.store import Start, Started
 from lash.errors import StoreUnavailable
-from lash.stores.sql import connection as connection_module
+from lash.stores.sqlite import connection as connection_module
 from tests.unit.stores.stage import leased, opened, put, spec, step
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lash.abc.store import Count, Expire, Start
-from lash.stores.proof import Proofs
 from lash.stores.sqlite import SqliteStore
+from lash.stores.sqlite.proof import Proofs
 from tests.unit.stores.stage import leased, opened, put, spec, step
 
 

@@ -11,8 +11,9 @@ import pytest
 from lash.abc.store import Claim, Claims, Put, Start
 from lash.core.process import lane_of
 from lash.errors import LashError, NotADatabase, StoreTooNew, StoreUnavailable
-from lash.stores.sql.migrate import migrations, statements
+from lash.stores.sql.migrations import migrations
 from lash.stores.sqlite import SqliteStore, migration_sql
+from lash.stores.sqlite.migrate import statements
 from tests.unit.stores.stage import leased, opened, put, spec, step
 
 

@@ -1,1 +1,1 @@
-"""SQL facets of a store, one file each, and the numbered migrations they run on."""
+"""What both SQL dialects share: operations without SQL, one file each facet, and how values stand in columns."""

@@ -46,10 +46,10 @@ def end_alone(tx: Transaction, hot: Hot, outcome: Outcome) -> None:
     hot.block_no_more()
     tx.stirred = True
     key = wait_key_of_process(hot.id)
-    for rank, process, ordinal in tx.look_at_waits().waiters(key):
+    for rank, process, ordinal in tx.waiters(hot):
         waiter = tx.load(process)
         if waiter is not None and not waiter.status:
-            tx.shut(rank)
+            tx.shut(waiter, rank)
             reply = wait_reply(outcome.status, payload)
             tx.deliver(waiter, Entry(EntryKind.REPLY, ordinal, key, payload=reply, attempt=0))
 
@@ -58,8 +58,7 @@ def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> 
     """Ask the whole running family that is not detached, once per reason."""
     parents = [process_id]
     for parent in parents:  # grows while it is read: no recursion
-        tx.flush_rows()
-        for row in tx.tables.children(parent):
+        for row in tx.children(parent):
             child = tx.load(row)
             if child is not None and tx.told(row, key) is None:
                 request_cancel(tx, child, reason, key)
@@ -90,7 +89,7 @@ def finish(tx: Transaction, op: Finish) -> Done | Stale:
 def close(tx: Transaction, op: Close) -> Done | Ended | Unknown | NotExternal:
     hot = tx.load_id(op.process_id)
     if hot is None:
-        return Unknown(tx.tables.pruned(op.process_id))
+        return Unknown(tx.pruned(op.process_id))
     if not hot.external:
         return NotExternal(tx.lane(hot.lane).kind)
     if not hot.status:
@@ -103,8 +102,7 @@ def close(tx: Transaction, op: Close) -> Done | Ended | Unknown | NotExternal:
 
 def sweep(tx: Transaction, op: Sweep) -> Count:
     ids: list[str] = []
-    tx.flush_rows()
-    for row in tx.tables.cancelled_before(tx.now_ms - op.grace_ms):
+    for row in tx.cancelled_before(tx.now_ms - op.grace_ms):
         hot = tx.load(row)
         if hot is None or hot.status or (hot.state == LEASED and (hot.wake_ms or 0) > tx.now_ms):
             continue  # its worker sees to it, or it was closed a moment ago with its parent
@@ -114,9 +112,4 @@ def sweep(tx: Transaction, op: Sweep) -> Count:
 
 
 def prune(tx: Transaction, op: Prune) -> Count:
-    tx.flush()
-    old = tx.tables.prunable(op.before_ms, op.limit)
-    if old:
-        tx.tables.keep_floors()
-        tx.tables.bury([row for row, _ in old], tx.now_ms)
-    return Count([process_id for _, process_id in old])
+    return Count(tx.bury(op.before_ms, op.limit))

@@ -28,7 +28,7 @@ def append(tx: Transaction, op: Append) -> Appended | Stale | KeyConflict:
 def signal(tx: Transaction, op: Signal) -> Appended | Ended | Unknown | KeyConflict:
     hot = tx.load_id(op.process_id)
     if hot is None:
-        return Unknown(tx.tables.pruned(op.process_id))
+        return Unknown(tx.pruned(op.process_id))
     event_type = ev.SIGNAL_PREFIX + op.name
     key = None if op.key is None else ev.signal_key(op.key)
     if key is not None and (stored := tx.told(hot.row, key)) is not None:
@@ -37,9 +37,9 @@ def signal(tx: Transaction, op: Signal) -> Appended | Ended | Unknown | KeyConfl
         return Ended(tx.outcome(hot))
     item = tx.tell(hot, event_type, op.payload, key)
     wait_key = wait_key_of_signal(op.name)
-    wait = tx.look_at_waits().oldest_wait(hot.row, wait_key)
+    wait = tx.oldest_wait(hot, wait_key)
     if wait is not None:
-        tx.shut(wait[0])
+        tx.shut(hot, wait[0])
         tx.deliver(hot, Entry(EntryKind.REPLY, wait[1], wait_key, payload=op.payload, attempt=item.sequence))
     else:
         tx.note(hot, Entry(EntryKind.MAIL, item.sequence, wait_key, payload=op.payload), open_key=wait_key)

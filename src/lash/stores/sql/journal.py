@@ -43,10 +43,10 @@ def put_wait(tx: Transaction, hot: Hot, wait: Entry) -> list[Entry]:
     if key.startswith(facts.PROCESS_PREFIX):
         payload, attempt = reply_of_process(tx, key.removeprefix(facts.PROCESS_PREFIX)), 0
     else:
-        mail = tx.look_at_waits().oldest_mail(hot.row, key)
+        mail = tx.oldest_mail(hot, key)
         payload, attempt = (None, 0) if mail is None else (mail[2] or b"", mail[1])
         if mail is not None:
-            tx.shut(mail[0])
+            tx.shut(hot, mail[0])
     if payload is None:
         return [tx.note(hot, wait, open_key=key)]
     reply = Entry(EntryKind.REPLY, wait.ordinal, key, payload=payload, attempt=attempt)
@@ -57,17 +57,20 @@ def reply_of_process(tx: Transaction, process_id: str) -> bytes | None:
     """What a wait on this process gets at once; None while it runs."""
     hot = tx.find_id(process_id)
     if hot is None:
-        return facts.REPLY_PRUNED if tx.tables.pruned(process_id) else facts.REPLY_UNKNOWN
-    return wait_reply(STATUSES[hot.status], tx.terminal(hot)) if hot.status else None
+        return facts.REPLY_PRUNED if tx.pruned(process_id) else facts.REPLY_UNKNOWN
+    if not hot.status:
+        tx.awaits(hot)
+        return None
+    return wait_reply(STATUSES[hot.status], tx.terminal(hot))
 
 
 def put_close(tx: Transaction, hot: Hot, entry: Entry) -> list[Entry]:
     """The close; and where the wait had already consumed a signal, the mail that goes back, once."""
     closed = False
     taken: tuple[str, bytes, int] | None = None
-    for rank, kind, name, payload, attempt, open_key in tx.look_at_waits().waits(hot.row, entry.ordinal):
+    for rank, kind, name, payload, attempt, open_key in tx.waits(hot, entry.ordinal):
         if kind == WAIT and open_key is not None:
-            tx.shut(rank)
+            tx.shut(hot, rank)
             return [tx.note(hot, entry)]
         closed = closed or kind == CLOSE
         if kind == REPLY and attempt != 0 and taken is None:
@@ -77,10 +80,10 @@ def put_close(tx: Transaction, hot: Hot, entry: Entry) -> list[Entry]:
         return noted
     key, payload, sequence = taken
     mail = Entry(EntryKind.MAIL, sequence, key, payload=payload)
-    wait = tx.look_at_waits().oldest_wait(hot.row, key)
+    wait = tx.oldest_wait(hot, key)
     noted.append(tx.note(hot, mail, open_key=key if wait is None else None))
     if wait is not None:
-        tx.shut(wait[0])
+        tx.shut(hot, wait[0])
         noted.append(tx.note(hot, Entry(EntryKind.REPLY, wait[1], key, payload=payload, attempt=sequence)))
     return noted
 

@@ -5,7 +5,7 @@ A row that waits without a timer is in no scheduling index, so no statement here
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from lash.abc.store import (
     Claim,
@@ -30,26 +30,18 @@ from lash.limits import BACKOFF_MAX_MS
 from lash.stores import facts
 from lash.stores.sql import journal
 from lash.stores.sql.endings import end
-from lash.stores.sql.rows import LEASED, TIMED, Hot, beside, columns_of, unpack_record
+from lash.stores.sql.rows import LEASED, TIMED, Hot, beside, unpack_record
 from lash.stores.sql.transaction import Transaction
-
-TIMED_SCAN_MIN: Final = 256
-"""Due timers of a lane looked at in one claim: among more of them, an earlier one goes before a larger priority."""
 
 
 def claim(tx: Transaction, op: Claim) -> Claims:
-    tx.flush_rows()
-    due: list[tuple[int, int, int]] = []
-    for lane in tx.known_lanes(op.lanes):
-        due += tx.tables.ready(lane, tx.now_ms, op.limit)
-        due += tx.tables.timed(lane, tx.now_ms, max(TIMED_SCAN_MIN, 4 * op.limit))
-    due.sort()
     taken = Taken([], [], [])
-    for place, (_, _, row) in enumerate(due):
+    due = tx.due(tx.known_lanes(op.lanes), op.limit)
+    for place, row in enumerate(due):
         if len(taken.rows) >= op.limit:
             break
         if place % op.limit == 0:  # a second page only where rows are closed or put off in passing
-            tx.look_up([row for _, _, row in due[place : place + op.limit]])
+            tx.look_up(due[place : place + op.limit])
         if (hot := tx.load_full(row)) is not None:
             take(tx, hot, op, taken)
     return Claims(*taken)
@@ -126,20 +118,12 @@ def lease(tx: Transaction, hot: Hot, spec: ProcessSpec, owner: str, ttl_ms: int)
 
 
 def renew(tx: Transaction, op: Renew) -> Renewed:
-    tx.flush_rows()
-    until_ms = tx.now_ms + op.ttl_ms
-    held = tx.tables.renew(op.owner, until_ms)
-    for fence in held:
-        if (hot := tx.book.rows.get(fence.row)) is not None:
-            hot.wake_ms = until_ms
-            hot.stored = columns_of(hot)
-    return Renewed(held)
+    return Renewed(tx.renew(op.owner, tx.now_ms + op.ttl_ms))
 
 
 def expire(tx: Transaction, op: Expire) -> Count:
-    tx.flush_rows()
     ids: list[str] = []
-    for row in tx.tables.live(op.owner, tx.now_ms):
+    for row in tx.live(op.owner):
         if (hot := tx.load(row)) is not None:
             hot.wake_ms = tx.now_ms
             ids.append(hot.id)

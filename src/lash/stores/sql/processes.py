@@ -29,10 +29,7 @@ from lash.stores.sql.transaction import Transaction
 
 def start(tx: Transaction, op: Start) -> Started | Conflict:
     spec = op.spec
-    known = tx.book.ids.get(spec.id)
-    if known is not None:
-        return started_before(tx, spec, known.row, known.status, known.definition, known.lane)
-    if (there := tx.tables.there(spec.id)) is not None:
+    if (there := tx.there(spec.id)) is not None:
         return started_before(tx, spec, *there)
     hot = fresh_row(tx, spec)
     tx.add(hot)
@@ -70,7 +67,7 @@ def fresh_row(tx: Transaction, spec: ProcessSpec) -> Hot:
 def cancel(tx: Transaction, op: Cancel) -> Appended | Ended | Unknown:
     hot = tx.load_id(op.process_id)
     if hot is None:
-        return Unknown(tx.tables.pruned(op.process_id))
+        return Unknown(tx.pruned(op.process_id))
     key = ev.cancel_key(op.reason)
     if (stored := tx.told(hot.row, key)) is not None:
         return Appended(stored, new=False)
@@ -89,14 +86,14 @@ def continue_as_new(tx: Transaction, op: Continue) -> Done | Stale:
     hot.began_ms, hot.news = item.at_ms, None
     hot.generation += 1
     tx.cut(hot)
-    tx.tables.set_args(hot.row, facts.normal_args(op.args))
+    tx.set_args(hot, facts.normal_args(op.args))
     return Done()
 
 
 def retry(tx: Transaction, op: Retry) -> Done | Ended | Unknown:
     hot = tx.load_id(op.process_id)
     if hot is None:
-        return Unknown(tx.tables.pruned(op.process_id))
+        return Unknown(tx.pruned(op.process_id))
     if hot.status:
         return Ended(tx.outcome(hot))
     if hot.state != LEASED and not hot.external:
@@ -106,9 +103,8 @@ def retry(tx: Transaction, op: Retry) -> Done | Ended | Unknown:
 
 def unblock(tx: Transaction, op: Unblock) -> Count:
     ids: list[str] = []
-    tx.flush_rows()
     for number in tx.known_lanes([op.lane]):
-        for row in tx.tables.blocked(number, op.code_hash, tx.now_ms):
+        for row in tx.blocked(number, op.code_hash):
             hot = tx.load(row)
             if hot is not None:
                 tx.make_due(hot)

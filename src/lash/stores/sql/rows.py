@@ -5,7 +5,6 @@ Encoding and decoding are inverse for every value: what is read equals what was 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from operator import attrgetter
@@ -105,6 +104,10 @@ class Hot:
     """Rank of the newest journal entry; 0 without one."""
     last_ms: int = 0
     """Store time of that entry: no later one may carry an earlier time."""
+    awaited: int = 0
+    """1: somebody has opened a wait on its end. Only the PostgreSQL dialect keeps it, and the next one."""
+    version: int = 0
+    """Grows with everything that is written of this process."""
     spec: ProcessSpec | None = None
     """Where it is known; it is read only for a claim."""
     stored: Columns | None = None
@@ -237,47 +240,6 @@ ENTRY_SQL: Final = "kind, ordinal, name, witness, payload, failed, attempt, bega
 EVENT_SQL: Final = "sequence, type, payload, key, at_ms"
 
 
-def pack_step(process: int, noted: Entry) -> Columns | None:
-    """Parameters of ``STEP_INSERT`` for an ordinary entry, or None. Binding NULLs would cost a third of the insert, and
-    bytes more than their copy: sqlite3 looks for an adapter of either, but not of a bytearray."""
-    kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
-    if failed or attempt != 1 or due_ms or not name or not payload:
-        return None
-    code = 1 if kind is EntryKind.STEP else KIND_CODES[kind]  # hashing a member costs more than this test
-    hashed = pack_hash(witness)
-    blob = bytearray(hashed) if isinstance(hashed, bytes) else hashed
-    return (rank, process, code, ordinal, name, blob, bytearray(payload), began_ms or None, at_ms)
-
-
-STEP_INSERT: Final = (
-    "INSERT INTO lash_journal (rank, process, kind, ordinal, name, witness, payload, began_ms, at_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-
-def pack_entry(process: int, noted: Entry, open_key: str | None) -> Columns:
-    """Parameters of ``ENTRY_INSERT``: every column, in the table's order."""
-    kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
-    return (
-        rank,
-        process,
-        KIND_CODES[kind],
-        ordinal,
-        name or None,
-        pack_hash(witness),
-        payload or None,
-        1 if failed else None,
-        None if attempt == 1 else attempt,
-        began_ms or None,
-        due_ms or None,
-        at_ms,
-        open_key,
-    )
-
-
-ENTRY_INSERT: Final = "INSERT INTO lash_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
 Number: TypeAlias = int | None
 EntryColumns: TypeAlias = tuple[
     int, int, str | None, bytes | str | None, bytes | None, Number, Number, Number, Number, int, int
@@ -307,8 +269,3 @@ def unpack_entry(columns: Sequence[object]) -> Entry:
 def unpack_event(columns: Sequence[object]) -> Event:
     """A row of ``EVENT_SQL``."""
     return Event(*columns)  # type: ignore[arg-type]  # the schema's types
-
-
-def load_lanes(connection: sqlite3.Connection) -> Lanes:
-    rows = connection.execute("SELECT lane, host_profile, kind, name, version FROM lash_lane")
-    return {lane: Lane(*names) for lane, *names in rows}

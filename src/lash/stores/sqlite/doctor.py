@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from lash.stores.sql import reads
-from lash.stores.sql.migrate import applied
-from lash.stores.sql.workers import live_workers
+from lash.stores.sqlite import reads
+from lash.stores.sqlite.migrate import applied
 
 
 def examine(connection: sqlite3.Connection, path: str, sync: str, now_ms: int) -> dict[str, object]:
@@ -33,5 +32,5 @@ def examine(connection: sqlite3.Connection, path: str, sync: str, now_ms: int) -
         "blobs": number("SELECT count(*) FROM lash_blob"),
         "leases_live": number(leased + "wake_ms > ?", now_ms),
         "leases_expired": number(leased + "wake_ms <= ?", now_ms),
-        "workers": [worker.owner for worker in live_workers(connection, now_ms)],
+        "workers": [worker.owner for worker in reads.live_workers(connection, now_ms)],
     }

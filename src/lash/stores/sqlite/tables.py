@@ -9,28 +9,28 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
-from lash.core.effect import Entry
+from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane
 from lash.stores.sql.rows import (
     CANCEL,
-    ENTRY_INSERT,
     ENTRY_SQL,
     EVENT_SQL,
     HOT_SQL,
+    KIND_CODES,
     MAIL,
-    STEP_INSERT,
     WAIT,
     Columns,
     Hot,
     Lanes,
-    load_lanes,
+    pack_hash,
     unpack_entry,
     unpack_event,
 )
+from lash.stores.sql.transaction import There, WaitColumns
 
 NEWEST_SQL: Final = "SELECT max(j.rank) FROM lash_journal j WHERE j.process = p.row"
 LOAD_SQL: Final = (
@@ -99,8 +99,6 @@ EVENT_INSERT: Final = "INSERT INTO lash_event (process, sequence, type, payload,
 KEYED_INSERT: Final = "INSERT INTO lash_event (process, sequence, type, payload, at_ms, key) VALUES (?, ?, ?, ?, ?, ?)"
 SHUT_UPDATE: Final = "UPDATE lash_journal SET open_key = NULL WHERE rank = ?"
 
-WaitColumns: TypeAlias = "tuple[int, int, str, bytes | None, int | None, str | None]"
-
 
 class Tables:
     """One connection within its transaction."""
@@ -128,10 +126,9 @@ class Tables:
     def set_args(self, row: int, args: bytes) -> None:
         self.sql("UPDATE lash_spec SET args = ? WHERE row = ?", (args, row))
 
-    def there(self, process_id: str) -> tuple[int, int, bytes | str, int] | None:
-        """(row, status, definition, lane) of whatever has this id; row 0 for a pruned process."""
+    def there(self, process_id: str) -> There | None:
         found = self.sql(THERE_SQL, (process_id, process_id)).fetchone()
-        return cast("tuple[int, int, bytes | str, int] | None", found)
+        return cast("There | None", found)
 
     def pruned(self, process_id: str) -> bool:
         return self.sql(TOMBSTONE_SQL, (process_id,)).fetchone() is not None
@@ -200,7 +197,6 @@ class Tables:
         return [unpack_entry(columns) for columns in self.sql(AFTER_SQL, (row, rank))]
 
     def waits(self, row: int, ordinal: int) -> list[WaitColumns]:
-        """What the journal has of wait ``ordinal``: (rank, kind, name, payload, attempt, open_key), oldest first."""
         return self.sql(WAIT_SQL, (row, ordinal)).fetchall()
 
     def oldest_mail(self, row: int, key: str) -> tuple[int, int, bytes | None] | None:
@@ -287,4 +283,50 @@ def hot_of(columns: Sequence[object] | None) -> Hot | None:
     if columns is None:
         return None
     *there, last_rank, last_ms = columns
-    return Hot(*there, last_rank or 0, last_ms or 0, None, tuple(there))  # type: ignore[arg-type, call-arg]  # the schema's types
+    return Hot(*there, last_rank or 0, last_ms or 0, stored=tuple(there))  # type: ignore[arg-type, call-arg]  # the schema's types
+
+
+def pack_step(process: int, noted: Entry) -> Columns | None:
+    """Parameters of ``STEP_INSERT`` for an ordinary entry, or None. Binding NULLs would cost a third of the insert, and
+    bytes more than their copy: sqlite3 looks for an adapter of either, but not of a bytearray."""
+    kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
+    if failed or attempt != 1 or due_ms or not name or not payload:
+        return None
+    code = 1 if kind is EntryKind.STEP else KIND_CODES[kind]  # hashing a member costs more than this test
+    hashed = pack_hash(witness)
+    blob = bytearray(hashed) if isinstance(hashed, bytes) else hashed
+    return (rank, process, code, ordinal, name, blob, bytearray(payload), began_ms or None, at_ms)
+
+
+STEP_INSERT: Final = (
+    "INSERT INTO lash_journal (rank, process, kind, ordinal, name, witness, payload, began_ms, at_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def pack_entry(process: int, noted: Entry, open_key: str | None) -> Columns:
+    """Parameters of ``ENTRY_INSERT``: every column, in the table's order."""
+    kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
+    return (
+        rank,
+        process,
+        KIND_CODES[kind],
+        ordinal,
+        name or None,
+        pack_hash(witness),
+        payload or None,
+        1 if failed else None,
+        None if attempt == 1 else attempt,
+        began_ms or None,
+        due_ms or None,
+        at_ms,
+        open_key,
+    )
+
+
+ENTRY_INSERT: Final = "INSERT INTO lash_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def load_lanes(connection: sqlite3.Connection) -> Lanes:
+    rows = connection.execute("SELECT lane, host_profile, kind, name, version FROM lash_lane")
+    return {lane: Lane(*names) for lane, *names in rows}

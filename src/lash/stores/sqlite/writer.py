@@ -23,11 +23,11 @@ from typing import Final, NamedTuple, TypeAlias
 from lash.abc.store import Op, Verdict
 from lash.errors import LashError, StoreUnavailable
 from lash.limits import INLINE_COMMIT_US_MAX
-from lash.stores.sql.book import Book
-from lash.stores.sql.connection import explained, is_busy, patiently
 from lash.stores.sql.perform import perform
-from lash.stores.sql.tables import Tables
-from lash.stores.sql.transaction import Transaction
+from lash.stores.sqlite.book import Book
+from lash.stores.sqlite.connection import explained, is_busy, patiently
+from lash.stores.sqlite.picture import SqliteTransaction
+from lash.stores.sqlite.tables import Tables
 
 log = logging.getLogger("lash.store")
 COMMITS_WATCHED: Final = 64
@@ -42,7 +42,7 @@ class Written(NamedTuple):
     expired: list[str]
 
 
-Work: TypeAlias = "Callable[[Transaction], list[Verdict]]"
+Work: TypeAlias = "Callable[[SqliteTransaction], list[Verdict]]"
 
 
 class Job(NamedTuple):
@@ -51,7 +51,7 @@ class Job(NamedTuple):
     done: asyncio.Future[Written]
 
 
-def perform_all(ops: Sequence[Op], tx: Transaction) -> list[Verdict]:
+def perform_all(ops: Sequence[Op], tx: SqliteTransaction) -> list[Verdict]:
     return [perform(tx, op) for op in ops]
 
 
@@ -148,7 +148,7 @@ class Writer:
         sql = self.connection.execute
         sql("BEGIN IMMEDIATE")
         try:
-            tx = Transaction(self._tables, self.clock(), self._book)
+            tx = SqliteTransaction(self._tables, self.clock(), self._book)
             verdicts = work(tx)
             tx.flush()
             began = self._timer()

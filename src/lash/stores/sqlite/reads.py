@@ -11,13 +11,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from lash.abc.store import ProcessFilter
+from lash.abc.store import ProcessFilter, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import StoreUnavailable
-from lash.stores.sql.book import Book
 from lash.stores.sql.rows import (
     ENTRY_SQL,
     EVENT_SQL,
@@ -25,12 +24,14 @@ from lash.stores.sql.rows import (
     STATUS_CODES,
     STATUSES,
     Columns,
-    load_lanes,
     unpack_entry,
     unpack_event,
     unpack_hash,
     unpack_row,
 )
+from lash.stores.sql.workers import unpack_lanes
+from lash.stores.sqlite.book import Book
+from lash.stores.sqlite.tables import load_lanes
 
 ID: Final = 1
 LANE: Final = 2
@@ -137,3 +138,12 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
     for code, number in connection.execute("SELECT status, count(*) FROM lash_process GROUP BY status"):
         found[STATUSES[int(code)].value] = number
     return found
+
+
+def live_workers(connection: sqlite3.Connection, now_ms: int) -> list[WorkerRecord]:
+    """Those whose entry has not run out, by owner."""
+    query = "SELECT owner, lanes, about, until_ms FROM lash_worker WHERE until_ms > ? ORDER BY owner"
+    return [
+        WorkerRecord(owner, unpack_lanes(lanes), about, until_ms)
+        for owner, lanes, about, until_ms in connection.execute(query, (now_ms,))
+    ]

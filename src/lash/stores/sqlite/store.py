@@ -24,15 +24,15 @@ from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import StoreUnavailable
 from lash.limits import INLINE_COMMIT_US_MAX
 from lash.stores.listeners import Listeners
-from lash.stores.notices import Notices
-from lash.stores.proof import Proofs
-from lash.stores.sql import blobs, doctor, reads
-from lash.stores.sql.book import Book
-from lash.stores.sql.connection import connect, explained, extend_log, fsync_us, is_busy, patiently
-from lash.stores.sql.migrate import migrate, migrations
-from lash.stores.sql.transaction import Transaction
-from lash.stores.sql.workers import live_workers
-from lash.stores.sql.writer import Writer, Written
+from lash.stores.sql.migrations import migrations
+from lash.stores.sqlite import blobs, doctor, reads
+from lash.stores.sqlite.book import Book
+from lash.stores.sqlite.connection import connect, explained, extend_log, fsync_us, is_busy, patiently
+from lash.stores.sqlite.migrate import migrate
+from lash.stores.sqlite.notices import Notices
+from lash.stores.sqlite.picture import SqliteTransaction
+from lash.stores.sqlite.proof import Proofs
+from lash.stores.sqlite.writer import Writer, Written
 
 T = TypeVar("T")
 
@@ -187,7 +187,7 @@ class SqliteStore:
     async def put_blob(self, data: bytes) -> str:
         found: list[str] = []
 
-        def work(tx: Transaction) -> list[Verdict]:
+        def work(tx: SqliteTransaction) -> list[Verdict]:
             found[:] = [blobs.put(tx.tables.connection, data)]
             return []
 
@@ -258,7 +258,7 @@ class SqliteStore:
 
     async def workers(self) -> list[WorkerRecord]:
         now_ms = self._clock()
-        return await self._read(lambda connection, _: live_workers(connection, now_ms))
+        return await self._read(lambda connection, _: reads.live_workers(connection, now_ms))
 
     async def counts(self) -> dict[str, int]:
         return await self._read_slowly(lambda connection, _: reads.counts(connection))
