@@ -60,6 +60,10 @@ BATCH_OPS_MAX: Final = 2_000
 """Operations in one transaction: beyond this a commit grows without any gain per row."""
 BUSY_DEADLINE_MS: Final = 60_000
 """How long a write may wait for another process's lock before it is ``StoreUnavailable``."""
+RECONNECT_DEADLINE_MS: Final = 5_000
+"""How long a call waits for a database server that does not answer before it is ``StoreUnavailable``: half a lease."""
+READ_LINES_MAX: Final = 4
+"""Connections that read, of one store on a database server."""
 INLINE_COMMIT_US_MAX: Final = 1_500
 """Commit on the event loop while a commit takes no longer than this; a slower disk gets a writer thread."""
 PAGE_ROWS_MAX: Final = 1_000

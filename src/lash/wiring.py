@@ -5,6 +5,7 @@ What is wired decides the tier (DESIGN section 9); nothing here is a flag that s
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -23,7 +24,8 @@ class Runtime(Kernel):
     """A durable runtime on one database.
 
     ``url``: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` (query ``?sync=normal`` trades the last commits at a
-    power failure for speed), or ``memory://`` (nothing outlives the Python process).
+    power failure for speed), ``postgresql://user@host/database`` (query ``schema=``, ``migrate=verify``,
+    ``pooler=transaction``; see docs/operations.md), or ``memory://`` (nothing outlives the Python process).
     ``engine``: ``local`` journals every effect in the store; ``inline`` remembers none; or an ``Engine``.
     ``worker``: open an embedded worker with the runtime. ``concurrency``: bodies at work at once.
     ``lease_ttl``: how long a silent worker keeps its processes. ``linger``: how long a body that only waits stays
@@ -73,7 +75,10 @@ def wall_clock_ms() -> int:
 def store_of(url: str, clock: Clock | None = None) -> Store:
     """The store a URL names, unopened. Raises ``BadUrl``."""
     if not isinstance(url, str) or "://" not in url:
-        raise BadUrl(f"{url!r} is no database URL. Use sqlite:///file.db, sqlite:////absolute/file.db or memory://.")
+        raise BadUrl(
+            f"{url!r} is no database URL. Use sqlite:///file.db, sqlite:////absolute/file.db, "
+            "postgresql://user@host/database or memory://."
+        )
     scheme, rest = url.split("://", 1)
     place, _, query = rest.partition("?")
     pairs = [item.partition("=") for item in query.split("&") if item]
@@ -86,10 +91,20 @@ def store_of(url: str, clock: Clock | None = None) -> Store:
     if scheme == "sqlite":
         host, slash, path = place.partition("/")
         return sqlite_store(url, host, slash + path, options, clock)
+    if scheme in ("postgresql", "postgres"):
+        return postgres_store(url, clock)
     raise BadUrl(
-        f"{scheme!r} in {url!r} is no known kind of store. Use sqlite:///file.db, sqlite:////absolute/file.db "
-        "or memory://."
+        f"{scheme!r} in {url!r} is no known kind of store. Use sqlite:///file.db, sqlite:////absolute/file.db, "
+        "postgresql://user@host/database or memory://."
     )
+
+
+def postgres_store(url: str, clock: Clock | None) -> Store:
+    if importlib.util.find_spec("asyncpg") is None:
+        raise BadUrl("A postgresql:// URL needs the driver asyncpg: pip install 'lash-runtime[postgres]'.")
+    from lash.stores.postgres import PostgresStore
+
+    return PostgresStore(url, clock=clock)
 
 
 def sqlite_store(url: str, host: str, path: str, options: dict[str, str], clock: Clock | None) -> Store:

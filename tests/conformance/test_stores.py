@@ -1,4 +1,4 @@
-"""Every store keeps every promise of the contract, memory and SQLite alike."""
+"""Every store keeps every promise of the contract: memory, SQLite and PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from lash.abc.store import Store
 from lash.stores.memory import MemoryStore
+from lash.stores.postgres import PostgresStore
 from lash.stores.sqlite import SqliteStore
 from lash.testing.conformance import Case, ManualClock, StoreHarness, cases
+from tests.postgres import fresh_url
 
 
 class MemoryHarness:
@@ -57,10 +59,29 @@ class ThreadedHarness(SqliteHarness):
         return store
 
 
+class PostgresHarness:
+    def __init__(self, folder: Path) -> None:
+        del folder
+        self.clock = ManualClock()
+        self.url = fresh_url()
+        self.opened: list[PostgresStore] = []
+
+    async def open(self) -> Store:
+        store = PostgresStore(self.url, clock=self.clock)
+        await store.open()
+        self.opened.append(store)
+        return store
+
+    async def close(self) -> None:
+        for store in self.opened:
+            await store.close()
+
+
 HARNESSES: dict[str, Callable[[Path], StoreHarness]] = {
     "memory": MemoryHarness,
     "sqlite": SqliteHarness,
     "sqlite-thread": ThreadedHarness,
+    "postgres": PostgresHarness,
 }
 
 

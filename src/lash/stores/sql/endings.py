@@ -57,6 +57,7 @@ def end_alone(tx: Transaction, hot: Hot, outcome: Outcome) -> None:
 def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> None:
     """Ask the whole running family that is not detached, once per reason."""
     parents = [process_id]
+    tx.expect_family(process_id, key)
     for parent in parents:  # grows while it is read: no recursion
         for row in tx.children(parent):
             child = tx.load(row)
@@ -102,12 +103,15 @@ def close(tx: Transaction, op: Close) -> Done | Ended | Unknown | NotExternal:
 
 def sweep(tx: Transaction, op: Sweep) -> Count:
     ids: list[str] = []
-    for row in tx.cancelled_before(tx.now_ms - op.grace_ms):
+
+    def close_one(row: int) -> None:
         hot = tx.load(row)
         if hot is None or hot.status or (hot.state == LEASED and (hot.wake_ms or 0) > tx.now_ms):
-            continue  # its worker sees to it, or it was closed a moment ago with its parent
+            return  # its worker sees to it, or it was closed a moment ago with its parent
         end(tx, hot, Cancelled(hot.cancel_reason or ""))
         ids.append(hot.id)
+
+    tx.every(tx.cancelled_before(tx.now_ms - op.grace_ms), close_one)
     return Count(ids)
 
 

@@ -36,12 +36,10 @@ from lash.stores.sql.transaction import Transaction
 
 def claim(tx: Transaction, op: Claim) -> Claims:
     taken = Taken([], [], [])
-    due = tx.due(tx.known_lanes(op.lanes), op.limit)
-    for place, row in enumerate(due):
+    due = tx.due(tx.known_lanes(op.lanes), op.limit) if op.limit > 0 else ()
+    for row in due:
         if len(taken.rows) >= op.limit:
             break
-        if place % op.limit == 0:  # a second page only where rows are closed or put off in passing
-            tx.look_up(due[place : place + op.limit])
         if (hot := tx.load_full(row)) is not None:
             take(tx, hot, op, taken)
     return Claims(*taken)

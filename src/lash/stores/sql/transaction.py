@@ -8,7 +8,7 @@ change only together with :meth:`Transaction.tell`, or by what no event tells (l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from lash.abc.store import Stale
@@ -75,10 +75,6 @@ class Transaction(ABC):
         """The row with its spec, to be changed; the spec is None where it cannot be decoded."""
 
     @abstractmethod
-    def look_up(self, rows: Sequence[int]) -> None:
-        """Have these rows and their specs at hand: for ``load_full``, by the list."""
-
-    @abstractmethod
     def leased(self, fence: Fence) -> Hot | Stale:
         """The row the fence still guards, only to be looked at; or the refusal."""
 
@@ -102,9 +98,9 @@ class Transaction(ABC):
     # Rows by what they are in; numbers, in the order in which they are to be taken ---------------------------------
 
     @abstractmethod
-    def due(self, lanes: Sequence[int], limit: int) -> list[int]:
-        """Rows of these lanes whose moment has come: larger priority first, then earlier due time. More than ``limit``
-        of them, where there are, because some may be closed or put off in passing."""
+    def due(self, lanes: Sequence[int], limit: int) -> Iterable[int]:
+        """Rows of these lanes whose moment had come when this was asked: larger priority first, then earlier due time.
+        Some ``limit`` of them will be taken; more are looked for only where some are closed or put off in passing."""
 
     @abstractmethod
     def blocked(self, lane: int, code_hash: str) -> list[int]:
@@ -186,6 +182,18 @@ class Transaction(ABC):
 
     @abstractmethod
     def delete_worker(self, owner: str) -> None: ...
+
+    # Hints ---------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def expect_family(self, process_id: str, key: str) -> None:
+        """All that asking the running family of this process to cancel will look at is wanted now; ``key`` is the
+        request's."""
+
+    def every(self, rows: Iterable[int], action: Callable[[int], None]) -> None:
+        """``action`` on each of the rows, which do not depend on one another."""
+        for row in rows:
+            action(row)
 
     # The same in every dialect -------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ pending for it written first. ``rank`` and ``row`` are given out under the write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import compress, repeat
 from operator import is_not, ne
@@ -100,11 +100,12 @@ class SqliteTransaction(Transaction):
     def load_full(self, row: int) -> Hot | None:
         hot = self.book.rows.get(row)
         if hot is None or hot.spec is None:
-            self.look_up([row])
+            self._look_up([row])
             hot = self.book.rows.get(row)
         return hot if hot is None else self._touch(hot)
 
-    def look_up(self, rows: Sequence[int]) -> None:
+    def _look_up(self, rows: Sequence[int]) -> None:
+        """Have these rows and their specs at hand: for ``load_full``, by the list."""
         known = self.book.rows
         if unknown := [row for row in rows if row not in known]:
             self.flush_entries()
@@ -159,13 +160,17 @@ class SqliteTransaction(Transaction):
 
     # Rows by what they are in --------------------------------------------------------------------------------------
 
-    def due(self, lanes: Sequence[int], limit: int) -> list[int]:
+    def due(self, lanes: Sequence[int], limit: int) -> Iterator[int]:
         self.flush_rows()
         found: list[tuple[int, int, int]] = []
         for lane in lanes:
             found += self.tables.ready(lane, self.now_ms, limit)
             found += self.tables.timed(lane, self.now_ms, max(TIMED_SCAN_MIN, 4 * limit))
-        return [row for _, _, row in sorted(found)]
+        rows = [row for _, _, row in sorted(found)]
+        for place, row in enumerate(rows):
+            if place % limit == 0:
+                self._look_up(rows[place : place + limit])
+            yield row
 
     def blocked(self, lane: int, code_hash: str) -> list[int]:
         self.flush_rows()
@@ -270,6 +275,9 @@ class SqliteTransaction(Transaction):
             self.tables.keep_floors()
             self.tables.bury([row for row, _ in old], self.now_ms)
         return [process_id for _, process_id in old]
+
+    def expect_family(self, process_id: str, key: str) -> None:
+        """Nothing to do: here a look costs no more for being made alone."""
 
     def put_worker(self, owner: str, lanes: bytes, about: bytes, until_ms: int) -> None:
         self.tables.put_worker(owner, lanes, about, until_ms)

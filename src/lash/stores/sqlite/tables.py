@@ -283,7 +283,9 @@ def hot_of(columns: Sequence[object] | None) -> Hot | None:
     if columns is None:
         return None
     *there, last_rank, last_ms = columns
-    return Hot(*there, last_rank or 0, last_ms or 0, stored=tuple(there))  # type: ignore[arg-type, call-arg]  # the schema's types
+    hot = Hot(*there, last_rank or 0, last_ms or 0)  # type: ignore[arg-type, call-arg]  # the schema's types
+    hot.stored = tuple(there)
+    return hot
 
 
 def pack_step(process: int, noted: Entry) -> Columns | None:

@@ -1,0 +1,156 @@
+"""What one transaction has read so far, and what it found it must read: operations never wait for the server.
+
+They run on these facts; the first look at something that was not read yet is noted down and ends the operation, the
+rest of the batch is run as well to find out what else is missing, all of it is fetched together, and the batch is run
+again from the beginning. A row is always read before what hangs on it, so that whoever finds the row's version
+unchanged at the commit knows that nothing of it has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias, cast
+
+from lash.core.process import Lane
+from lash.stores.postgres.columns import ID, STATE, VERSION
+from lash.stores.sql.rows import LEASED, Columns, Lanes
+
+Kind: TypeAlias = Literal[
+    "row", "id", "tombstone", "spec", "keyed", "terminal", "after", "open", "waits", "waiters", "due", "blocked",
+    "children", "family", "cancelled", "held", "prunable", "number", "lane", "lanes",
+]  # fmt: skip
+Need: TypeAlias = tuple[Kind, tuple[object, ...]]
+"""What is missing, and of what."""
+
+ROWS_MAX: Final = 20_000
+"""Rows remembered: far more than one worker leases."""
+
+
+class Missing(Exception):
+    """Ends an operation that needs something which was not read yet."""
+
+
+class Changed(Exception):
+    """Somebody else changed what is being decided on; nothing was written."""
+
+
+class Known:
+    """What a writer remembers between transactions: the rows leased through it, and the lanes.
+
+    A remembered row may be out of date. Its version is checked under its lock before anything is decided on it.
+    """
+
+    def __init__(self) -> None:
+        self.by_number: Lanes = {}
+        self.numbers: dict[Lane, int] = {}
+        self.rows: dict[int, Columns] = {}
+        self.ids: dict[str, int] = {}
+
+    def learn(self, lanes: Lanes) -> None:
+        """Lanes are never deleted, so they stay true."""
+        self.by_number = lanes
+        self.numbers = {lane: number for number, lane in lanes.items()}
+
+    def settle(self, row: int, columns: Columns) -> None:
+        """``columns`` were committed. Kept only while the row is leased: a parked row must cost nothing."""
+        if columns[STATE] == LEASED:
+            if len(self.rows) >= ROWS_MAX:
+                self.clear()
+            self.rows[row] = columns
+            self.ids[cast(str, columns[ID])] = row
+        else:
+            self.forget(row)
+
+    def forget(self, row: int) -> None:
+        columns = self.rows.pop(row, None)
+        if columns is not None:
+            self.ids.pop(cast(str, columns[ID]), None)
+
+    def clear(self) -> None:
+        self.rows.clear()
+        self.ids.clear()
+
+
+class Facts:
+    """One transaction's. ``trust``: whether remembered rows may be used."""
+
+    def __init__(self, known: Known, trust: bool) -> None:
+        self.known = known
+        self.trust = trust
+        self.needs: dict[Need, None] = {}
+        self.trusted: set[int] = set()
+        """Rows that were remembered, not read."""
+        self._rows: dict[int, Columns | None] = {}
+        self._ids: dict[str, int | None] = {}
+        self._answers: dict[Need, object] = {}
+
+    # For operations ------------------------------------------------------------------------------------------------
+
+    def ask(self, kind: Kind, *of: object) -> object:
+        """The answer. Raises ``Missing`` when it was not fetched yet."""
+        need = (kind, of)
+        try:
+            return self._answers[need]
+        except KeyError:
+            self.needs[need] = None
+            raise Missing from None
+
+    def want(self, kind: Kind, *of: object) -> None:
+        """Have this fetched together with what is missing."""
+        if (kind, of) not in self._answers:
+            self.needs[kind, of] = None
+
+    def row(self, row: int) -> Columns | None:
+        if self.has_row(row):
+            return self._rows[row]
+        self.needs["row", (row,)] = None
+        raise Missing
+
+    def has_row(self, row: int) -> bool:
+        if row in self._rows:
+            return True
+        if not self.trust or (columns := self.known.rows.get(row)) is None:
+            return False
+        self._rows[row] = columns
+        self.trusted.add(row)
+        return True
+
+    def row_of(self, process_id: str) -> int | None:
+        """Number of the row with this id."""
+        if process_id in self._ids:
+            return self._ids[process_id]
+        if self.trust and (row := self.known.ids.get(process_id)) is not None:
+            return row
+        self.needs["id", (process_id,)] = None
+        raise Missing
+
+    def want_all(self, needs: Sequence[Need]) -> None:
+        """Raises ``Missing`` unless all of these were fetched."""
+        lacking = [need for need in needs if need not in self._answers]
+        if lacking:
+            self.needs.update(dict.fromkeys(lacking))
+            raise Missing
+
+    # For whoever fetches -------------------------------------------------------------------------------------------
+
+    def put_row(self, columns: Columns) -> None:
+        """The first version read of a row stays: what hangs on it was read later."""
+        row = cast(int, columns[0])
+        self._rows.setdefault(row, columns)
+        self._ids.setdefault(cast(str, columns[ID]), row)
+
+    def put_no_row(self, row: int) -> None:
+        self._rows.setdefault(row, None)
+
+    def put_no_id(self, process_id: str) -> None:
+        self._ids.setdefault(process_id, None)
+
+    def put(self, kind: Kind, of: tuple[object, ...], answer: object) -> None:
+        self._answers[kind, of] = answer
+
+    def knows(self, row: int, version: int) -> bool:
+        """The row is there with this very version."""
+        if not self.has_row(row):
+            return False
+        columns = self._rows[row]
+        return columns is not None and columns[VERSION] == version

@@ -1,0 +1,55 @@
+"""The schema is brought up to date once, by whoever comes first, under an advisory lock; all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import asyncpg
+
+from lash.errors import StoreNotMigrated
+from lash.stores.postgres.place import Place
+from lash.stores.sql.migrations import Migration, lacking
+
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS lash_migration "
+    "(number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_ms bigint NOT NULL)"
+)
+
+
+def lock_number(*words: str) -> int:
+    """An advisory lock's number for a name: 63 bits."""
+    digest = hashlib.blake2b(":".join(words).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+async def migrate(connection: asyncpg.Connection[Any], known: list[Migration], place: Place, now_ms: int) -> None:
+    """Apply what is missing. With ``migrate=verify`` raises ``StoreNotMigrated`` instead."""
+    missing = lacking(await applied(connection), known, place.name)
+    if not missing:
+        return
+    if place.migrate == "verify":
+        raise StoreNotMigrated(
+            f"The database {place.name} lacks {', '.join(item.name for item in missing)}, and migrate=verify forbids "
+            "to change it here. Run `lash migrate` as a role that may, or what `lash migrate --sql` prints.",
+            path=place.name,
+            missing=[item.name for item in missing],
+        )
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_number("lash migrate", place.schema))
+        if not await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", place.schema):
+            await connection.execute(f"CREATE SCHEMA {place.schema}")
+        await connection.execute(TABLE)
+        for item in lacking(await applied(connection), known, place.name):
+            await connection.execute(item.sql)
+            await connection.execute(
+                "INSERT INTO lash_migration VALUES ($1, $2, $3, $4)", item.number, item.name, item.checksum, now_ms
+            )
+
+
+async def applied(connection: asyncpg.Connection[Any]) -> dict[int, tuple[str, str]]:
+    """Number → (file name, checksum) of what this schema has been through."""
+    if not await connection.fetchval("SELECT to_regclass('lash_migration') IS NOT NULL"):
+        return {}
+    rows = await connection.fetch("SELECT number, name, sha256 FROM lash_migration ORDER BY number")
+    return {number: (name, checksum) for number, name, checksum in rows}

@@ -1,0 +1,198 @@
+"""Reads see the last commit, over a few connections of their own. One statement per answer, so that every answer is one
+moment of the database. A row that cannot be decoded raises: a damaged row must never look like a missing one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from lash.abc.store import ProcessFilter, WorkerRecord
+from lash.core.effect import Entry
+from lash.core.event import Event
+from lash.core.lease import Fence
+from lash.core.process import Lane, ProcessRow, Tombstone
+from lash.errors import StoreUnavailable
+from lash.limits import READ_LINES_MAX, RECONNECT_DEADLINE_MS
+from lash.stores.postgres.facts import Known
+from lash.stores.postgres.fetching import learn_lanes
+from lash.stores.postgres.line import LOST, Line, explained, fetch
+from lash.stores.postgres.place import Place
+from lash.stores.sql.rows import (
+    ENTRY_SQL,
+    EVENT_SQL,
+    ROW_SQL,
+    STATUS_CODES,
+    STATUSES,
+    unpack_entry,
+    unpack_event,
+    unpack_hash,
+    unpack_row,
+)
+from lash.stores.sql.workers import unpack_lanes
+
+ID: Final = 1
+LANE: Final = 2
+"""Positions in ``ROW_SQL``."""
+TOMBSTONES_SQL: Final = (
+    "SELECT id, definition, status, ended_ms, pruned_ms FROM lash_tombstone WHERE id = ANY($1::text[])"
+)
+RUNNING_SQL: Final = "SELECT id FROM lash_process WHERE id = ANY($1::text[]) AND status = 0"
+EVENTS_SQL: Final = (
+    f"SELECT {EVENT_SQL} FROM lash_event WHERE process = (SELECT row FROM lash_process WHERE id = $1) "
+    "AND sequence > $2 ORDER BY sequence LIMIT $3"
+)
+HISTORY_SQL: Final = f"SELECT {ENTRY_SQL} FROM lash_journal WHERE process = $1 AND rank > $2 ORDER BY rank"
+DUE_SQL: Final = (
+    "SELECT (SELECT p.wake_ms FROM lash_process p WHERE p.state = 1 AND p.lane = l.lane "
+    "ORDER BY p.priority DESC, p.wake_ms LIMIT 1), (SELECT q.wake_ms FROM lash_process q "
+    "WHERE q.state IN (2, 3) AND q.lane = l.lane ORDER BY q.wake_ms LIMIT 1) FROM unnest($1::int[]) AS l(lane)"
+)
+NEWS_SQL: Final = "SELECT row, token FROM lash_process WHERE owner = $1 AND news = 1 ORDER BY row"
+WORKERS_SQL: Final = "SELECT owner, lanes, about, until_ms FROM lash_worker WHERE until_ms > $1 ORDER BY owner"
+COUNTS_SQL: Final = "SELECT status, count(*) FROM lash_process GROUP BY status"
+
+
+class Readers:
+    """Up to ``READ_LINES_MAX`` connections, each made when all others are at work."""
+
+    def __init__(self, place: Place, **settings: str) -> None:
+        self.place = place
+        self._settings = settings
+        self._idle: list[Line] = []
+        self._made: list[Line] = []
+        self._places = asyncio.Semaphore(READ_LINES_MAX)
+        self.closed = True
+
+    async def fetch(self, sql: str, *values: object) -> list[Any]:
+        """Rows. A read whose connection breaks is repeated; raises ``StoreUnavailable`` after a while."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + RECONNECT_DEADLINE_MS / 1_000
+        async with self._places:
+            line = self._take()
+            try:
+                while True:
+                    if self.closed:
+                        raise StoreUnavailable(f"The store {self.place.name} is not open. Call open() first.")
+                    connection = await line.get()
+                    try:
+                        return await fetch(connection, sql, *values)
+                    except LOST as error:
+                        line.drop()
+                        if loop.time() > ends:
+                            raise explained(error, self.place) from error
+                    except asyncpg.PostgresError as error:
+                        raise explained(error, self.place) from error
+                    except BaseException:
+                        line.drop()  # cancelled: the answer may still come, and nobody must take it for another
+                        raise
+            finally:
+                self._idle.append(line)
+
+    def _take(self) -> Line:
+        if self._idle:
+            return self._idle.pop()
+        line = Line(self.place, "reader", **self._settings)
+        self._made.append(line)
+        return line
+
+    async def close(self) -> None:
+        self.closed = True
+        for line in self._made:
+            await line.close()
+
+    def crash(self) -> None:
+        self.closed = True
+        for line in self._made:
+            line.drop()
+
+
+class Reads:
+    """Every question a store answers, by name."""
+
+    def __init__(self, readers: Readers, known: Known) -> None:
+        self.fetch = readers.fetch
+        self.known = known
+
+    async def get(self, ids: Sequence[str]) -> list[ProcessRow | Tombstone | None]:
+        found = await self._rows(" WHERE p.id = ANY($1::text[])", list(ids))
+        rows: dict[str, ProcessRow | Tombstone] = {row.record.id: row for row in found}
+        if absent := [process_id for process_id in ids if process_id not in rows]:
+            for process_id, definition, status, ended_ms, pruned_ms in await self.fetch(TOMBSTONES_SQL, absent):
+                gone = Tombstone(process_id, unpack_hash(definition), STATUSES[status], ended_ms, pruned_ms)
+                rows[process_id] = gone
+        return [rows.get(process_id) for process_id in ids]
+
+    async def _rows(self, where: str, *values: object) -> list[ProcessRow]:
+        rows = await self.fetch(ROW_SQL + where, *values)
+        if any(columns[LANE] not in self.known.by_number for columns in rows):
+            await learn_lanes(self.known, self.fetch)
+        return [self._whole(columns) for columns in rows]
+
+    def _whole(self, columns: Sequence[object]) -> ProcessRow:
+        try:
+            return unpack_row(columns, self.known.by_number)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreUnavailable(
+                f"The row of process {columns[ID]!r} is damaged: {error}. Restore a backup, or see `lash doctor`.",
+                process_id=columns[ID],
+            ) from error
+
+    async def not_running(self, ids: Sequence[str]) -> list[str]:
+        running = {process_id for (process_id,) in await self.fetch(RUNNING_SQL, list(ids))}
+        return [process_id for process_id in ids if process_id not in running]
+
+    async def page(self, wanted: ProcessFilter) -> list[ProcessRow]:
+        terms: list[str] = []
+        values: list[object] = []
+
+        def term(text: str, value: object) -> None:
+            values.append(value)
+            terms.append(text.format(f"${len(values)}"))
+
+        if wanted.status is not None:
+            term("p.status = {}", STATUS_CODES[wanted.status])
+        if wanted.name is not None:
+            term("p.lane IN (SELECT lane FROM lash_lane WHERE name = {})", wanted.name)
+        if wanted.tag is not None:
+            term("p.row IN (SELECT row FROM lash_tag WHERE tag = {})", wanted.tag)
+        if wanted.parent is not None:
+            term("p.parent = {}", wanted.parent)
+        if wanted.after is not None:
+            term("p.row < (SELECT row FROM lash_process WHERE id = {})", wanted.after)
+        where = f" WHERE {' AND '.join(terms)}" if terms else ""
+        values.append(wanted.limit)
+        return await self._rows(f"{where} ORDER BY p.row DESC LIMIT ${len(values)}", *values)
+
+    async def events(self, process_id: str, after: int, limit: int) -> list[Event]:
+        return [unpack_event(columns) for columns in await self.fetch(EVENTS_SQL, process_id, after, limit)]
+
+    async def history(self, row: int, after_rank: int) -> list[Entry]:
+        return [unpack_entry(columns) for columns in await self.fetch(HISTORY_SQL, row, after_rank)]
+
+    async def next_due_ms(self, lanes: Sequence[Lane]) -> int | None:
+        """The first entry of each lane's two scheduling indexes. Once a row is due, any moment of the past will do."""
+        numbers = self.known.numbers
+        if any(lane not in numbers for lane in lanes):
+            await learn_lanes(self.known, self.fetch)
+            numbers = self.known.numbers
+        found = await self.fetch(DUE_SQL, [numbers[lane] for lane in dict.fromkeys(lanes) if lane in numbers])
+        return min((wake_ms for pair in found for wake_ms in pair if wake_ms is not None), default=None)
+
+    async def news(self, owner: str) -> list[Fence]:
+        return [Fence(row, token) for row, token in await self.fetch(NEWS_SQL, owner)]
+
+    async def workers(self, now_ms: int) -> list[WorkerRecord]:
+        return [
+            WorkerRecord(owner, unpack_lanes(lanes), about, until_ms)
+            for owner, lanes, about, until_ms in await self.fetch(WORKERS_SQL, now_ms)
+        ]
+
+    async def counts(self) -> dict[str, int]:
+        found = {status.value: 0 for status in STATUSES}
+        for code, number in await self.fetch(COUNTS_SQL):
+            found[STATUSES[int(code)].value] = number
+        return found

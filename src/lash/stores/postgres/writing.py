@@ -1,0 +1,236 @@
+"""A picture becomes one statement that checks and writes: all of it, or nothing.
+
+The statement locks every row the batch decided on, in the order of their numbers, and compares their versions with
+those the decisions were made on. Only if all are unchanged, and the server's time is what the batch took it for, does
+any of its other parts do anything. Which parts it has depends on what there is to write, so that each shape is
+prepared once. What is rare (cut journals, pruning, workers) is written by statements of its own behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from lash.stores.postgres.columns import (
+    CHANGING,
+    COLUMNS,
+    ENTRY_TYPES,
+    STEP_NAMES,
+    STEP_TYPES,
+    VERSION,
+    all_of,
+    arrays,
+    changing_of,
+    fresh_of,
+    pack_entry,
+    pack_step,
+    type_of,
+)
+from lash.stores.postgres.picture import Picture
+from lash.stores.sql.rows import CANCEL, HOT, Columns, Hot, columns_of, pack_more, unpack_hash
+
+Lists: TypeAlias = "list[list[Any]]"
+
+CLOCK_SQL: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+SKEW_MS_MAX: Final = 1_000
+"""What a batch took for the server's time may be off by so much."""
+GUARD_SQL: Final = (
+    "WITH guard AS MATERIALIZED (SELECT p.row FROM unnest($1::bigint[], $2::bigint[]) AS u(row, version) "
+    "JOIN lash_process p ON p.row = u.row AND p.version = u.version ORDER BY p.row FOR NO KEY UPDATE OF p), "
+    f"sure AS MATERIALIZED (SELECT count(*) = cardinality($1::bigint[]) AS same, {CLOCK_SQL} AS at_ms, "
+    "count(*) = cardinality($1::bigint[]) AND ($3::bigint IS NULL OR "
+    f"abs({CLOCK_SQL} - $3::bigint) <= {SKEW_MS_MAX}) AS ok FROM guard)"
+)
+FIRST_FREE: Final = 4
+OK: Final = "(SELECT ok FROM sure)"
+
+
+class Part(NamedTuple):
+    """``{}`` in ``sql`` stands for its arrays, whose element types follow."""
+
+    sql: str
+    types: Sequence[str]
+
+
+PARTS: Final = {
+    "bump": Part(
+        "UPDATE lash_process p SET version = p.version + 1, last_rank = u.last_rank, last_ms = u.last_ms "
+        f"FROM unnest({{}}) AS u(row, last_rank, last_ms) WHERE p.row = u.row AND {OK}",
+        ["bigint"] * 3,
+    ),
+    "change": Part(
+        f"UPDATE lash_process p SET version = p.version + 1, {', '.join(f'{name} = u.{name}' for name in CHANGING)} "
+        f"FROM unnest({{}}) AS u(row, {', '.join(CHANGING)}) WHERE p.row = u.row AND {OK}",
+        [type_of(name) for name in ("row", *CHANGING)],
+    ),
+    "fresh": Part(
+        f"INSERT INTO lash_process ({', '.join(COLUMNS)}) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
+        [type_of(name) for name in COLUMNS],
+    ),
+    "spec": Part(
+        f"INSERT INTO lash_spec (row, args, more) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
+        ["bigint", "bytea", "bytea"],
+    ),
+    "tag": Part(f"INSERT INTO lash_tag (tag, row) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", ["text", "bigint"]),
+    "event": Part(
+        "INSERT INTO lash_event (process, sequence, type, payload, key, at_ms) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
+        ["bigint", "bigint", "text", "bytea", "text", "bigint"],
+    ),
+    "step": Part(
+        f"INSERT INTO lash_journal ({STEP_NAMES}) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", STEP_TYPES
+    ),
+    "entry": Part(f"INSERT INTO lash_journal SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", ENTRY_TYPES),
+    "shut": Part(
+        "UPDATE lash_journal j SET open_key = NULL FROM unnest({}) AS u(process, rank) "
+        f"WHERE j.process = u.process AND j.rank = u.rank AND {OK}",
+        ["bigint", "bigint"],
+    ),
+}  # fmt: skip
+TELL_SQL: Final = ", CASE WHEN ok THEN pg_notify(${}, '') END"
+
+CUT_SQL: Final = (
+    f"DELETE FROM lash_journal WHERE process = $1 AND rank <= $2 AND kind <> {CANCEL} AND rank <> ALL($3::bigint[])"
+)
+TOMBSTONE_SQL: Final = (
+    "INSERT INTO lash_tombstone (id, definition, status, ended_ms, pruned_ms) "
+    "SELECT u.*, $5::bigint FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[]) AS u "
+    "ON CONFLICT DO NOTHING"
+)
+BURIED: Final = (("tag", "row"), ("spec", "row"), ("event", "process"), ("journal", "process"), ("process", "row"))
+PUT_WORKER_SQL: Final = (
+    "INSERT INTO lash_worker VALUES ($1, $2, $3, $4) ON CONFLICT (owner) DO UPDATE "
+    "SET lanes = excluded.lanes, about = excluded.about, until_ms = excluded.until_ms"
+)
+
+
+class Statement(NamedTuple):
+    sql: str
+    values: Sequence[object]
+
+
+@dataclass(slots=True)
+class Written:
+    """What is to be written of a picture."""
+
+    guard: dict[int, int] = field(default_factory=dict[int, int])
+    """Row → the version it must still have."""
+    parts: dict[str, Lists] = field(default_factory=dict[str, Lists])
+    rare: list[Statement] = field(default_factory=list[Statement])
+    grown: list[Hot] = field(default_factory=list[Hot])
+    """Rows that get another version, and new rows."""
+
+    @property
+    def nothing(self) -> bool:
+        return not self.parts and not self.rare
+
+    def statement(self, now_ms: int | None, channel: str | None) -> Statement:
+        """``now_ms``: the time it must be at the server, or None where time is given. ``channel``: whom to tell."""
+        shape = tuple(self.parts)
+        values: list[object] = [list(self.guard), list(self.guard.values()), now_ms]
+        for name in shape:
+            values += self.parts[name]
+        if channel is not None:
+            values.append(channel)
+        return Statement(text_of(shape, channel is not None), values)
+
+    def settled(self) -> list[tuple[int, Columns]]:
+        """Once it is committed: the rows that were written, as they stand in the table now."""
+        columns: list[tuple[int, Columns]] = []
+        for hot in self.grown:
+            if hot.stored is not None:
+                hot.version += 1
+            columns.append((hot.row, all_of(hot)))
+        return columns
+
+
+@cache
+def text_of(shape: tuple[str, ...], tells: bool) -> str:
+    """(same, ok, at_ms): nobody else wrote; everything was written; the server's time."""
+    texts = [GUARD_SQL]
+    number = FIRST_FREE
+    for name in shape:
+        part = PARTS[name]
+        places = ", ".join(f"${number + place}::{kind}[]" for place, kind in enumerate(part.types))
+        texts.append(f"{name}_part AS ({part.sql.replace('{}', places)})")
+        number += len(part.types)
+    tell = TELL_SQL.format(number) if tells else ""
+    return f"{', '.join(texts)} SELECT same, ok, at_ms{tell} FROM sure"
+
+
+def written(picture: Picture) -> Written:
+    """Sort everything a picture holds by how it is written."""
+    out = Written()
+    rows: dict[str, list[Columns]] = {}
+    for row, hot in picture.hots.items():
+        stored = hot.stored
+        if stored is None:
+            out.grown.append(hot)
+            rows.setdefault("fresh", []).append(fresh_of(hot))
+            continue
+        out.guard[row] = cast(int, stored[VERSION])
+        if columns_of(hot) != stored[: len(HOT)] or row in picture.bumped:
+            out.grown.append(hot)
+            rows.setdefault("change", []).append(changing_of(hot))
+        elif row in picture.noted or row in picture.cuts:
+            out.grown.append(hot)
+            rows.setdefault("bump", []).append((row, hot.last_rank, hot.last_ms))
+        elif row not in picture.facts.trusted:
+            del out.guard[row]  # read in this transaction, and only looked at
+    add_specs(picture, rows)
+    add_history(picture, rows)
+    out.parts = {name: arrays(rows[name]) for name in PARTS if name in rows}
+    out.rare = rare_of(picture)
+    return out
+
+
+def add_specs(picture: Picture, rows: dict[str, list[Columns]]) -> None:
+    if "fresh" not in rows:
+        return
+    specs = rows["spec"] = []
+    for row, hot in picture.hots.items():
+        if hot.stored is None:
+            spec = hot.spec
+            assert spec is not None
+            specs.append((row, picture.args.pop(row, spec.args), pack_more(spec)))
+            if spec.tags:
+                rows.setdefault("tag", []).extend((tag, row) for tag in dict.fromkeys(spec.tags))
+
+
+def add_history(picture: Picture, rows: dict[str, list[Columns]]) -> None:
+    """Of a row that was made and pruned in one batch nothing is left."""
+    if events := [told for told in picture.events if told[0] in picture.hots]:
+        rows["event"] = cast("list[Columns]", events)
+    for row, noted in picture.noted.items():
+        for entry, open_key in noted:
+            step = pack_step(row, entry) if open_key is None else None
+            if step is not None:
+                rows.setdefault("step", []).append(step)
+            else:
+                rows.setdefault("entry", []).append(pack_entry(row, entry, open_key))
+    if picture.shuts:
+        rows["shut"] = cast("list[Columns]", picture.shuts)
+
+
+def rare_of(picture: Picture) -> list[Statement]:
+    found = [
+        Statement("UPDATE lash_spec SET args = $2 WHERE row = $1", (row, args)) for row, args in picture.args.items()
+    ]
+    for row, kept in picture.cuts.items():
+        if (hot := picture.hots.get(row)) is not None and hot.stored is not None:
+            found.append(Statement(CUT_SQL, (row, picture.base(row), list(kept))))
+    if buried := picture.buried:
+        ended = [(hot.id, unpack_hash(hot.definition), hot.status, hot.updated_ms) for hot in buried]
+        found.append(Statement(TOMBSTONE_SQL, (*arrays(ended), picture.now_ms)))
+        gone = [hot.row for hot in buried if hot.stored is not None]
+        found += [Statement(f"DELETE FROM lash_{table} WHERE {name} = ANY($1)", (gone,)) for table, name in BURIED]
+    for owner, entry, until_ms in picture.workers:
+        if entry is not None:
+            found.append(Statement(PUT_WORKER_SQL, (owner, *entry, until_ms)))
+        elif until_ms:
+            found.append(Statement("UPDATE lash_worker SET until_ms = $2 WHERE owner = $1", (owner, until_ms)))
+        else:
+            found.append(Statement("DELETE FROM lash_worker WHERE owner = $1", (owner,)))
+    return found
