@@ -23,6 +23,9 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiters: dict[str, set[asyncio.Future[Outcome]]] = {}
+        self._asked: list[tuple[str, asyncio.Future[Outcome]]] = []
+        """Who has begun to wait in this turn of the loop."""
+        self._looks: set[asyncio.Task[None]] = set()
         self._ticks: set[asyncio.Future[None]] = set()
         self._wake = asyncio.Event()
         self._suspect = False
@@ -34,7 +37,9 @@ class Hub:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            for look in self._looks:
+                look.cancel()
+            await asyncio.gather(self._task, *self._looks, return_exceptions=True)
             self._task = None
         for process_id in list(self._waiters):
             message = (
@@ -63,10 +68,13 @@ class Hub:
 
     async def outcome(self, process_id: str) -> Outcome:
         """Wait for an outcome. Raises ``ProcessUnknown`` or ``ProcessPruned``."""
-        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Outcome] = loop.create_future()
         self._waiters.setdefault(process_id, set()).add(waiter)
+        if not self._asked:
+            loop.call_soon(self._answer)
+        self._asked.append((process_id, waiter))
         try:
-            await self._look((process_id,))
             return await waiter
         finally:
             waiting = self._waiters.get(process_id)
@@ -104,6 +112,21 @@ class Hub:
                     await self._look(list(self._waiters))
             # Many notices cost one look, and looking at many awaited processes takes at most a fifth of the time.
             await asyncio.sleep(0.002 + 4 * (loop.time() - began))
+
+    def _answer(self) -> None:
+        """All who began to wait in one turn of the loop share one look."""
+        asked, self._asked = self._asked, []
+        look = asyncio.get_running_loop().create_task(self._first_look(asked))
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
+
+    async def _first_look(self, asked: Sequence[tuple[str, asyncio.Future[Outcome]]]) -> None:
+        try:
+            await self._look([process_id for process_id, _ in asked])
+        except Exception as error:  # noqa: BLE001  # it is the answer of everybody who asked
+            for _, waiter in asked:
+                if not waiter.done():
+                    waiter.set_exception(error)
 
     async def _look(self, awaited: Sequence[str]) -> None:
         for start in range(0, len(awaited), PAGE_ROWS_MAX):
