@@ -179,4 +179,7 @@ def plain(value: object) -> object:
 
 
 def safe_text(text: str) -> str:
+    """Fit for every store: lone surrogates are spelled out, and so is the one character PostgreSQL does not keep."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -56,9 +56,24 @@ def fresh_of(hot: Hot) -> Columns:
     return all_of(hot)
 
 
-def arrays(rows: Iterable[Sequence[object]]) -> list[list[object]]:
-    """Rows of columns → columns of values."""
-    return [list(column) for column in zip(*rows, strict=True)]
+def arrays(rows: Iterable[Sequence[object]], types: Sequence[str]) -> list[object]:
+    """Rows of columns → one parameter for each column. Numbers go as the text of an array: that is written at a tenth
+    of what the driver takes to look at each of them."""
+    columns = zip(*rows, strict=True)
+    return [numbers(column) if kind in NUMBERS else list(column) for column, kind in zip(columns, types, strict=True)]
+
+
+def numbers(column: Iterable[object]) -> str:
+    """``{1,2,NULL}``."""
+    return "{" + ",".join(map(str, column)).replace("None", "NULL") + "}"
+
+
+NUMBERS: Final = frozenset({"bigint", "integer", "smallint"})
+
+
+def place_of(number: int, kind: str) -> str:
+    """How the parameter of a column is spelled."""
+    return f"${number}::text::{kind}[]" if kind in NUMBERS else f"${number}::{kind}[]"
 
 
 ENTRY_TYPES: Final = "bigint bigint smallint bigint text text bytea smallint bigint bigint bigint bigint text".split()

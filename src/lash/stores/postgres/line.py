@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -78,6 +80,26 @@ async def fetch(connection: asyncpg.Connection[Any], sql: str, *values: object) 
         if connection.is_closed():
             raise ConnectionResetError(str(error)) from error
         raise
+
+
+async def say(connection: asyncpg.Connection[Any], sql: str) -> None:
+    """Statements without values, as one message: behind a pooler, nothing is prepared outside a transaction."""
+    try:
+        await connection.execute(sql)
+    except asyncpg.InterfaceError as error:
+        if connection.is_closed():
+            raise ConnectionResetError(str(error)) from error
+        raise
+
+
+@asynccontextmanager
+async def pinned(connection: asyncpg.Connection[Any], place: Place) -> AsyncGenerator[None]:
+    """Behind a pooler, what the driver prepares lasts as long as a transaction: so this block is one."""
+    if not place.pooler:
+        yield
+        return
+    async with connection.transaction():
+        yield
 
 
 class Line:

@@ -63,4 +63,5 @@ def place_of(url: str) -> Place:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", url)
+    shown = re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", shown)

@@ -14,12 +14,13 @@ from lash.abc.store import ProcessFilter, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
+from lash.core.outcome import Status
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import StoreUnavailable
 from lash.limits import READ_LINES_MAX, RECONNECT_DEADLINE_MS
 from lash.stores.postgres.facts import Known
 from lash.stores.postgres.fetching import learn_lanes
-from lash.stores.postgres.line import LOST, Line, explained, fetch
+from lash.stores.postgres.line import LOST, Line, explained, fetch, pinned
 from lash.stores.postgres.place import Place
 from lash.stores.sql.rows import (
     ENTRY_SQL,
@@ -41,6 +42,11 @@ TOMBSTONES_SQL: Final = (
     "SELECT id, definition, status, ended_ms, pruned_ms FROM lash_tombstone WHERE id = ANY($1::text[])"
 )
 RUNNING_SQL: Final = "SELECT id FROM lash_process WHERE id = ANY($1::text[]) AND status = 0"
+RUNNING_ROWS: Final = (
+    "p.row IN (SELECT row FROM lash_process WHERE state = 1 UNION ALL SELECT row FROM lash_process "
+    "WHERE state IN (2, 3) UNION ALL SELECT row FROM lash_process WHERE state = 0 AND status = 0)"
+)
+"""The running ones, through the indexes of what is scheduled and of what is not."""
 EVENTS_SQL: Final = (
     f"SELECT {EVENT_SQL} FROM lash_event WHERE process = (SELECT row FROM lash_process WHERE id = $1) "
     "AND sequence > $2 ORDER BY sequence LIMIT $3"
@@ -79,7 +85,8 @@ class Readers:
                         raise StoreUnavailable(f"The store {self.place.name} is not open. Call open() first.")
                     connection = await line.get()
                     try:
-                        return await fetch(connection, sql, *values)
+                        async with pinned(connection, self.place):
+                            return await fetch(connection, sql, *values)
                     except LOST as error:
                         line.drop()
                         if loop.time() > ends:
@@ -154,7 +161,9 @@ class Reads:
             terms.append(text.format(f"${len(values)}"))
 
         if wanted.status is not None:
-            term("p.status = {}", STATUS_CODES[wanted.status])
+            terms.append(f"p.status = {STATUS_CODES[wanted.status]}")  # as a number, so that a partial index will do
+        if wanted.status is Status.RUNNING:
+            terms.append(RUNNING_ROWS)
         if wanted.name is not None:
             term("p.lane IN (SELECT lane FROM lash_lane WHERE name = {})", wanted.name)
         if wanted.tag is not None:

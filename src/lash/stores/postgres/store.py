@@ -23,7 +23,7 @@ from lash.stores.listeners import Listeners
 from lash.stores.postgres import doctor
 from lash.stores.postgres.clock import Clock, local_ms
 from lash.stores.postgres.facts import Known
-from lash.stores.postgres.line import ALIVE, LOST, PLANS, Line, explained
+from lash.stores.postgres.line import ALIVE, LOST, PLANS, Line, explained, pinned
 from lash.stores.postgres.listening import Listening
 from lash.stores.postgres.migrate import migrate
 from lash.stores.postgres.place import Place, place_of
@@ -73,11 +73,12 @@ class PostgresStore:
         line = Line(self.place, "writer", **PLANS, **ALIVE)
         try:
             connection = await line.get()
-            await self._check_schema(connection)
-            await migrate(connection, migrations("postgres"), self.place, self._clock_of(0))
-            for _ in range(3):
-                sent_ms = local_ms()
-                self._clock.heard(await connection.fetchval(f"SELECT {CLOCK_SQL}"), sent_ms)
+            async with pinned(connection, self.place):
+                await self._check_schema(connection)
+                for _ in range(3):
+                    sent_ms = local_ms()
+                    self._clock.heard(await connection.fetchval(f"SELECT {CLOCK_SQL}"), sent_ms)
+                await migrate(connection, migrations("postgres"), self.place, self._clock.now_ms())
         except (*LOST, asyncpg.PostgresError) as error:
             line.drop()
             raise explained(error, self.place) from error
@@ -86,9 +87,6 @@ class PostgresStore:
             raise
         self._opened = Opened(self.place, line, self._clock, self._listeners)
         await self._opened.listening.open()
-
-    def _clock_of(self, otherwise: int) -> int:
-        return self._clock.given() if self._clock.given is not None else otherwise
 
     async def _check_schema(self, connection: asyncpg.Connection[Any]) -> None:
         """Behind a pooler the role's own search path decides."""
@@ -121,7 +119,11 @@ class PostgresStore:
 
     async def write(self, ops: Sequence[Op]) -> list[Verdict]:
         opened = self._open()
-        batch = await opened.writer.write(ops)
+        try:
+            batch = await opened.writer.write(ops)
+        except StoreUnavailable:
+            self._listeners.notify()  # it may have been committed all the same: look
+            raise
         for owner in batch.expired:
             await opened.proofs.acted_upon(owner)
         return batch.verdicts

@@ -21,7 +21,7 @@ from lash.limits import BUSY_DEADLINE_MS
 from lash.stores.postgres.clock import Clock, local_ms
 from lash.stores.postgres.facts import Changed, Facts, Known, Missing
 from lash.stores.postgres.fetching import Fetcher, Query
-from lash.stores.postgres.line import AGAIN, LOST, Line, explained, fetch
+from lash.stores.postgres.line import AGAIN, LOST, Line, explained, fetch, say
 from lash.stores.postgres.picture import Picture
 from lash.stores.postgres.writing import Written, written
 from lash.stores.sql.perform import perform
@@ -33,6 +33,8 @@ UNLOCKED: Final = 3
 ROUNDS_MAX: Final = 1_000
 """Fetches of one batch: a family tree is fetched level by level."""
 PAUSE_S: Final = 0.01
+BEGIN: Final = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 5000"
+"""A Python process that is stopped within a transaction must not hold its locks for longer."""
 
 
 class Batch:
@@ -78,9 +80,13 @@ class Writer:
                 batch = await self._attempt(connection, ops, tries)
                 self.batches += 1
                 return batch
-            except (Changed, *AGAIN) as error:
+            except Changed as error:
                 await self._roll_back(connection)
                 cause: BaseException = error
+            except AGAIN as error:
+                await self._roll_back(connection)
+                self.known.clear()
+                cause = error
             except Unsure as error:
                 self._drop()
                 raise explained(error.__cause__ or error, self.line.place) from error
@@ -93,7 +99,6 @@ class Writer:
             except BaseException:
                 self._drop()  # cancelled, or an operation failed: whatever is open on the server must go
                 raise
-            self.known.clear()
             self.repeated += 1
             tries += 1
             if loop.time() > ends:
@@ -108,14 +113,15 @@ class Writer:
     async def _roll_back(self, connection: asyncpg.Connection[Any]) -> None:
         try:
             if connection.is_in_transaction():
-                await fetch(connection, "ROLLBACK")
+                await say(connection, "ROLLBACK")
         except (*LOST, asyncpg.PostgresError):
             self._drop()
 
     async def _attempt(self, connection: asyncpg.Connection[Any], ops: Sequence[Op], tries: int) -> Batch:
         locked = tries >= UNLOCKED
-        if locked or any(isinstance(op, Claim) for op in ops):
-            await fetch(connection, "BEGIN")
+        claims = any(isinstance(op, Claim) for op in ops)
+        if locked or claims or self.line.place.pooler:
+            await say(connection, BEGIN)
         facts = Facts(self.known, trust=tries < TRUSTING)
         fetcher = Fetcher(facts, partial(fetch, connection), self.outside, locked)
         now_ms = self.clock.now_ms()
@@ -128,21 +134,29 @@ class Writer:
         else:
             raise StoreUnavailable(f"A batch of {len(ops)} operations needed more than {ROUNDS_MAX} fetches.")
         writes = written(picture)
-        if writes.nothing and facts.trusted:
-            raise Changed  # perhaps: only what is read again may be answered without a commit
-        await self._commit(connection, writes, picture)
+        try:
+            if writes.nothing and facts.trusted:
+                raise Changed  # perhaps: only what is read again may be answered without a commit
+            await self._commit(connection, writes, picture, hurried=claims and not locked)
+        except Changed:
+            for row in facts.trusted:
+                self.known.forget(row)
+            raise
         return Batch(verdicts, picture.expired)
 
-    async def _commit(self, connection: asyncpg.Connection[Any], writes: Written, picture: Picture) -> None:
+    async def _commit(
+        self, connection: asyncpg.Connection[Any], writes: Written, picture: Picture, hurried: bool
+    ) -> None:
+        """``hurried``: rows are locked already, in an order that others need not share, so wait for no others."""
         if writes.nothing:
             if connection.is_in_transaction():
-                await fetch(connection, "COMMIT")
+                await say(connection, "COMMIT")
             return
         if writes.rare and not connection.is_in_transaction():
-            await fetch(connection, "BEGIN")
+            await say(connection, BEGIN)
         tells = picture.stirred and not self.line.place.pooler
         now_ms = picture.now_ms if self.clock.given is None else None
-        sql, values = writes.statement(now_ms, self.line.place.channel if tells else None)
+        sql, values = writes.statement(now_ms, self.line.place.channel if tells else None, hurried)
         alone = not connection.is_in_transaction()
         sent_ms = local_ms()
         try:
@@ -158,7 +172,7 @@ class Writer:
             await fetch(connection, statement.sql, *statement.values)
         if not alone:
             try:
-                await fetch(connection, "COMMIT")
+                await say(connection, "COMMIT")
             except LOST as error:
                 raise Unsure from error
         for row, columns in writes.settled():

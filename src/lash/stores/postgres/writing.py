@@ -8,15 +8,18 @@ prepared once. What is rare (cut journals, pruning, workers) is written by state
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from itertools import count, pairwise
+from operator import itemgetter
+from typing import Final, NamedTuple, cast
 
 from lash.stores.postgres.columns import (
     CHANGING,
     COLUMNS,
     ENTRY_TYPES,
+    ID,
     STEP_NAMES,
     STEP_TYPES,
     VERSION,
@@ -24,23 +27,23 @@ from lash.stores.postgres.columns import (
     arrays,
     changing_of,
     fresh_of,
+    numbers,
     pack_entry,
     pack_step,
+    place_of,
     type_of,
 )
 from lash.stores.postgres.picture import Picture
 from lash.stores.sql.rows import CANCEL, HOT, Columns, Hot, columns_of, pack_more, unpack_hash
 
-Lists: TypeAlias = "list[list[Any]]"
-
 CLOCK_SQL: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 SKEW_MS_MAX: Final = 1_000
 """What a batch took for the server's time may be off by so much."""
 GUARD_SQL: Final = (
-    "WITH guard AS MATERIALIZED (SELECT p.row FROM unnest($1::bigint[], $2::bigint[]) AS u(row, version) "
+    "WITH guard AS MATERIALIZED (SELECT p.row FROM unnest($1::text::bigint[], $2::text::bigint[]) AS u(row, version) "
     "JOIN lash_process p ON p.row = u.row AND p.version = u.version ORDER BY p.row FOR NO KEY UPDATE OF p), "
-    f"sure AS MATERIALIZED (SELECT count(*) = cardinality($1::bigint[]) AS same, {CLOCK_SQL} AS at_ms, "
-    "count(*) = cardinality($1::bigint[]) AND ($3::bigint IS NULL OR "
+    f"sure AS MATERIALIZED (SELECT count(*) = cardinality($1::text::bigint[]) AS same, {CLOCK_SQL} AS at_ms, "
+    "count(*) = cardinality($1::text::bigint[]) AND ($3::bigint IS NULL OR "
     f"abs({CLOCK_SQL} - $3::bigint) <= {SKEW_MS_MAX}) AS ok FROM guard)"
 )
 FIRST_FREE: Final = 4
@@ -48,10 +51,18 @@ OK: Final = "(SELECT ok FROM sure)"
 
 
 class Part(NamedTuple):
-    """``{}`` in ``sql`` stands for its arrays, whose element types follow."""
+    """``{}`` in ``sql`` stands for its arrays, whose element types follow; ``heavy`` is the place of the long one."""
 
     sql: str
     types: Sequence[str]
+    heavy: int | None = None
+
+    def text(self, first: int) -> str:
+        return self.sql.replace("{}", ", ".join(place_of(first + place, kind) for place, kind in enumerate(self.types)))
+
+
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Long values of one statement: the protocol ends at 1 GiB."""
 
 
 PARTS: Final = {
@@ -72,31 +83,35 @@ PARTS: Final = {
     "spec": Part(
         f"INSERT INTO lash_spec (row, args, more) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
         ["bigint", "bytea", "bytea"],
+        1,
     ),
     "tag": Part(f"INSERT INTO lash_tag (tag, row) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", ["text", "bigint"]),
     "event": Part(
         "INSERT INTO lash_event (process, sequence, type, payload, key, at_ms) "
         f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
         ["bigint", "bigint", "text", "bytea", "text", "bigint"],
+        3,
     ),
     "step": Part(
-        f"INSERT INTO lash_journal ({STEP_NAMES}) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", STEP_TYPES
+        f"INSERT INTO lash_journal ({STEP_NAMES}) SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", STEP_TYPES, 6
     ),
-    "entry": Part(f"INSERT INTO lash_journal SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", ENTRY_TYPES),
+    "entry": Part(f"INSERT INTO lash_journal SELECT u.* FROM unnest({{}}) AS u WHERE {OK}", ENTRY_TYPES, 6),
     "shut": Part(
         "UPDATE lash_journal j SET open_key = NULL FROM unnest({}) AS u(process, rank) "
         f"WHERE j.process = u.process AND j.rank = u.rank AND {OK}",
         ["bigint", "bigint"],
     ),
 }  # fmt: skip
+id_of: Final = itemgetter(ID)
 TELL_SQL: Final = ", CASE WHEN ok THEN pg_notify(${}, '') END"
 
 CUT_SQL: Final = (
     f"DELETE FROM lash_journal WHERE process = $1 AND rank <= $2 AND kind <> {CANCEL} AND rank <> ALL($3::bigint[])"
 )
+TOMBSTONE_TYPES: Final = ("text", "text", "smallint", "bigint")
 TOMBSTONE_SQL: Final = (
     "INSERT INTO lash_tombstone (id, definition, status, ended_ms, pruned_ms) "
-    "SELECT u.*, $5::bigint FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[]) AS u "
+    f"SELECT u.*, $5::bigint FROM unnest({', '.join(map(place_of, count(1), TOMBSTONE_TYPES))}) AS u "
     "ON CONFLICT DO NOTHING"
 )
 BURIED: Final = (("tag", "row"), ("spec", "row"), ("event", "process"), ("journal", "process"), ("process", "row"))
@@ -117,7 +132,7 @@ class Written:
 
     guard: dict[int, int] = field(default_factory=dict[int, int])
     """Row → the version it must still have."""
-    parts: dict[str, Lists] = field(default_factory=dict[str, Lists])
+    parts: dict[str, list[object]] = field(default_factory=dict[str, list[object]])
     rare: list[Statement] = field(default_factory=list[Statement])
     grown: list[Hot] = field(default_factory=list[Hot])
     """Rows that get another version, and new rows."""
@@ -126,15 +141,16 @@ class Written:
     def nothing(self) -> bool:
         return not self.parts and not self.rare
 
-    def statement(self, now_ms: int | None, channel: str | None) -> Statement:
-        """``now_ms``: the time it must be at the server, or None where time is given. ``channel``: whom to tell."""
+    def statement(self, now_ms: int | None, channel: str | None, hurried: bool) -> Statement:
+        """``now_ms``: the time it must be at the server, or None where time is given. ``channel``: whom to tell.
+        ``hurried``: a row that somebody has locked counts as one that was changed."""
         shape = tuple(self.parts)
-        values: list[object] = [list(self.guard), list(self.guard.values()), now_ms]
+        values: list[object] = [numbers(self.guard), numbers(self.guard.values()), now_ms]
         for name in shape:
             values += self.parts[name]
         if channel is not None:
             values.append(channel)
-        return Statement(text_of(shape, channel is not None), values)
+        return Statement(text_of(shape, channel is not None, hurried), values)
 
     def settled(self) -> list[tuple[int, Columns]]:
         """Once it is committed: the rows that were written, as they stand in the table now."""
@@ -147,14 +163,13 @@ class Written:
 
 
 @cache
-def text_of(shape: tuple[str, ...], tells: bool) -> str:
+def text_of(shape: tuple[str, ...], tells: bool, hurried: bool) -> str:
     """(same, ok, at_ms): nobody else wrote; everything was written; the server's time."""
-    texts = [GUARD_SQL]
+    texts = [GUARD_SQL.replace("OF p)", "OF p SKIP LOCKED)", 1) if hurried else GUARD_SQL]
     number = FIRST_FREE
     for name in shape:
         part = PARTS[name]
-        places = ", ".join(f"${number + place}::{kind}[]" for place, kind in enumerate(part.types))
-        texts.append(f"{name}_part AS ({part.sql.replace('{}', places)})")
+        texts.append(f"{name}_part AS ({part.text(number)})")
         number += len(part.types)
     tell = TELL_SQL.format(number) if tells else ""
     return f"{', '.join(texts)} SELECT same, ok, at_ms{tell} FROM sure"
@@ -179,11 +194,32 @@ def written(picture: Picture) -> Written:
             rows.setdefault("bump", []).append((row, hot.last_rank, hot.last_ms))
         elif row not in picture.facts.trusted:
             del out.guard[row]  # read in this transaction, and only looked at
+    if "fresh" in rows:
+        rows["fresh"].sort(key=id_of)  # whoever starts the same ids at the same time meets them in the same order
     add_specs(picture, rows)
     add_history(picture, rows)
-    out.parts = {name: arrays(rows[name]) for name in PARTS if name in rows}
-    out.rare = rare_of(picture)
+    out.rare = [statement for name, part in PARTS.items() if name in rows for statement in overflow(part, rows[name])]
+    out.parts = {name: arrays(rows[name], part.types) for name, part in PARTS.items() if name in rows}
+    out.rare += rare_of(picture)
     return out
+
+
+def overflow(part: Part, rows: list[Columns]) -> Iterator[Statement]:
+    """Takes from ``rows`` what is too much for one message, and yields the statements that write it."""
+    if part.heavy is None:
+        return
+    ends: list[int] = []
+    size = 0
+    for place, columns in enumerate(rows):
+        value = cast("bytes | None", columns[part.heavy])
+        if size and value and size + len(value) > MESSAGE_BYTES_MAX:
+            ends.append(place)
+            size = 0
+        size += len(value or b"")
+    for first, last in pairwise([*ends, len(rows)]):
+        yield Statement(part.text(1).replace(f" WHERE {OK}", ""), arrays(rows[first:last], part.types))
+    if ends:
+        del rows[ends[0] :]
 
 
 def add_specs(picture: Picture, rows: dict[str, list[Columns]]) -> None:
@@ -223,7 +259,7 @@ def rare_of(picture: Picture) -> list[Statement]:
             found.append(Statement(CUT_SQL, (row, picture.base(row), list(kept))))
     if buried := picture.buried:
         ended = [(hot.id, unpack_hash(hot.definition), hot.status, hot.updated_ms) for hot in buried]
-        found.append(Statement(TOMBSTONE_SQL, (*arrays(ended), picture.now_ms)))
+        found.append(Statement(TOMBSTONE_SQL, (*arrays(ended, TOMBSTONE_TYPES), picture.now_ms)))
         gone = [hot.row for hot in buried if hot.stored is not None]
         found += [Statement(f"DELETE FROM lash_{table} WHERE {name} = ANY($1)", (gone,)) for table, name in BURIED]
     for owner, entry, until_ms in picture.workers:

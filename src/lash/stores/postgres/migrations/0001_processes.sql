@@ -5,6 +5,7 @@
 --     has checked under the row's lock (ADR 9). Leases are columns of the row: a table of their own deadlocks.
 --   * Ranks count within a process, given out under that lock: identity columns commit out of order.
 --   * A row that waits for a reply without a timer is in no scheduling index, so it costs a worker nothing.
+--   * An index on every row's status would cost a tenth of a short process; each status is reached through a few rows.
 --   * What is long (arguments, the rest of the spec) stands apart from what changes often.
 
 CREATE TABLE lash_lane (
@@ -65,7 +66,8 @@ CREATE INDEX lash_process_parent ON lash_process (parent) WHERE parent IS NOT NU
 CREATE INDEX lash_process_cancel ON lash_process (cancel_ms) WHERE cancel_ms IS NOT NULL AND status = 0 AND external = 0;
 CREATE INDEX lash_process_blocked ON lash_process (lane) WHERE blocked_reason IS NOT NULL;
 CREATE INDEX lash_process_ended ON lash_process (updated_ms) WHERE status > 0;
-CREATE INDEX lash_process_status ON lash_process (status, row);
+CREATE INDEX lash_process_idle ON lash_process (row) WHERE state = 0 AND status = 0;
+CREATE INDEX lash_process_unhappy ON lash_process (row) WHERE status > 1;
 
 CREATE TABLE lash_spec (
     row bigint PRIMARY KEY,
