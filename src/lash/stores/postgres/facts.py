@@ -17,7 +17,7 @@ from lash.stores.sql.rows import LEASED, Columns, Lanes
 
 Kind: TypeAlias = Literal[
     "row", "id", "tombstone", "spec", "keyed", "terminal", "after", "open", "waits", "waiters", "due", "blocked",
-    "children", "family", "cancelled", "held", "prunable", "number", "lane", "lanes",
+    "children", "family", "cancelled", "held", "prunable", "start", "lane", "lanes",
 ]  # fmt: skip
 Need: TypeAlias = tuple[Kind, tuple[object, ...]]
 """What is missing, and of what."""
@@ -95,11 +95,6 @@ class Facts:
             self.needs[need] = None
             raise Missing from None
 
-    def want(self, kind: Kind, *of: object) -> None:
-        """Have this fetched together with what is missing."""
-        if (kind, of) not in self._answers:
-            self.needs[kind, of] = None
-
     def row(self, row: int) -> Columns | None:
         if self.has_row(row):
             return self._rows[row]
@@ -114,6 +109,10 @@ class Facts:
         self._rows[row] = columns
         self.trusted.add(row)
         return True
+
+    def has_id(self, process_id: str) -> bool:
+        """It is known which row has this id, or that none has."""
+        return process_id in self._ids or (self.trust and process_id in self.known.ids)
 
     def row_of(self, process_id: str) -> int | None:
         """Number of the row with this id."""

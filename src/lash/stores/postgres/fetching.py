@@ -54,9 +54,9 @@ CANDIDATES_SQL: Final = (
     f"ORDER BY wake_ms LIMIT greatest({TIMED_SCAN_MIN}, 4 * $3::bigint))) c"
 )
 DUE_SQL: Final = (
-    f"SELECT {ROW_SQL} FROM ({CANDIDATES_SQL}) c JOIN lash_process p ON p.row = c.row AND p.state > 0 "
-    "AND p.wake_ms <= $2 ORDER BY c.priority DESC, c.wake_ms, c.row LIMIT $3::bigint "
-    "FOR NO KEY UPDATE OF p SKIP LOCKED"
+    f"SELECT {ROW_SQL}, s.args, s.more FROM ({CANDIDATES_SQL}) c JOIN lash_process p ON p.row = c.row AND p.state > 0 "
+    "AND p.wake_ms <= $2 LEFT JOIN lash_spec s ON s.row = p.row ORDER BY c.priority DESC, c.wake_ms, c.row "
+    "LIMIT $3::bigint FOR NO KEY UPDATE OF p SKIP LOCKED"
 )
 """Looks at more than it takes, because others may take the same; locks what it takes and no more."""
 BLOCKED_SQL: Final = (
@@ -74,7 +74,11 @@ PRUNABLE_SQL: Final = (
     FROM + "WHERE p.status > 0 AND p.updated_ms < $1 AND (p.parent = ANY($3::text[]) OR NOT EXISTS "
     "(SELECT 1 FROM lash_process q WHERE q.id = p.parent AND q.status = 0)) ORDER BY p.updated_ms, p.row LIMIT $2"
 )
-NUMBERS_SQL: Final = "SELECT nextval('lash_row') FROM generate_series(1, $1::int)"
+START_SQL: Final = (
+    f"SELECT u.id, nextval('lash_row'), t.definition, t.status, {ROW_SQL} FROM unnest($1::text[]) AS u(id) "
+    "LEFT JOIN lash_tombstone t ON t.id = u.id LEFT JOIN lash_process p ON p.id = u.id"
+)
+"""Of an id that is to be started: a number for it, and what has it already."""
 LANES_SQL: Final = "SELECT lane, host_profile, kind, name, version FROM lash_lane"
 ADD_LANE_SQL: Final = (
     "INSERT INTO lash_lane (host_profile, kind, name, version) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
@@ -179,10 +183,11 @@ class Fetcher:
     async def due(self, wanted: list[Of]) -> None:
         for of in wanted:
             lanes, limit, now_ms = of
-            numbers = self.put_rows(await self.query(DUE_SQL, list(lanes), now_ms, limit))
+            numbers: list[int] = []
+            for *columns, args, more in await self.query(DUE_SQL, list(lanes), now_ms, limit):
+                numbers += self.put_rows([columns])
+                self.facts.put("spec", (numbers[-1],), None if args is None else (args, more))
             self.facts.put("due", of, numbers)
-            if numbers:
-                await self.specs([(row,) for row in numbers])
 
     async def blocked(self, wanted: list[Of]) -> None:
         for of in wanted:
@@ -231,10 +236,14 @@ class Fetcher:
             rows = await self.query(PRUNABLE_SQL, before_ms, limit, list(ended))
             self.facts.put("prunable", of, self.put_rows(rows))
 
-    async def numbers(self, wanted: list[Of]) -> None:
-        found = await self.query(NUMBERS_SQL, len(wanted))
-        for of, (number,) in zip(sorted(wanted), found, strict=True):
-            self.facts.put("number", of, number)
+    async def starts(self, wanted: list[Of]) -> None:
+        for process_id, number, definition, status, *columns in await self.query(START_SQL, [of[0] for of in wanted]):
+            self.facts.put("start", (process_id,), number)
+            self.facts.put("tombstone", (process_id,), None if definition is None else (definition, status))
+            if columns[0] is None:
+                self.facts.put_no_id(process_id)
+            else:
+                self.facts.put_row(tuple(columns))
 
     async def lane(self, wanted: list[Of]) -> None:
         for (lane,) in wanted:
@@ -260,7 +269,7 @@ def lists(wanted: list[Of]) -> list[list[Any]]:
 FETCH: Final[dict[Kind, Callable[[Fetcher, list[Of]], Awaitable[None]]]] = {
     "lane": Fetcher.lane,
     "lanes": Fetcher.lanes,
-    "number": Fetcher.numbers,
+    "start": Fetcher.starts,
     "row": Fetcher.rows,
     "id": Fetcher.ids,
     "due": Fetcher.due,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -72,34 +72,38 @@ HOPELESS = (
 """Trying again would not help."""
 
 
-async def fetch(connection: asyncpg.Connection[Any], sql: str, *values: object) -> list[Any]:
-    """Rows; a connection that broke just before counts as one that breaks now."""
+@contextmanager
+def closed_is_lost(connection: asyncpg.Connection[Any]) -> Generator[None]:
+    """A connection that broke just before counts as one that breaks now: asyncpg calls its use a mistake."""
     try:
-        return await connection.fetch(sql, *values)
+        yield
     except asyncpg.InterfaceError as error:
         if connection.is_closed():
             raise ConnectionResetError(str(error)) from error
         raise
+
+
+async def fetch(connection: asyncpg.Connection[Any], sql: str, *values: object) -> list[Any]:
+    """Rows."""
+    with closed_is_lost(connection):
+        return await connection.fetch(sql, *values)
 
 
 async def say(connection: asyncpg.Connection[Any], sql: str) -> None:
     """Statements without values, as one message: behind a pooler, nothing is prepared outside a transaction."""
-    try:
+    with closed_is_lost(connection):
         await connection.execute(sql)
-    except asyncpg.InterfaceError as error:
-        if connection.is_closed():
-            raise ConnectionResetError(str(error)) from error
-        raise
 
 
 @asynccontextmanager
 async def pinned(connection: asyncpg.Connection[Any], place: Place) -> AsyncGenerator[None]:
     """Behind a pooler, what the driver prepares lasts as long as a transaction: so this block is one."""
-    if not place.pooler:
-        yield
-        return
-    async with connection.transaction():
-        yield
+    with closed_is_lost(connection):
+        if not place.pooler:
+            yield
+            return
+        async with connection.transaction():
+            yield
 
 
 class Line:

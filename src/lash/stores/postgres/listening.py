@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 
 from lash.errors import LashError
-from lash.stores.postgres.line import ALIVE, LOST, Line
+from lash.stores.postgres.line import ALIVE, LOST, Line, closed_is_lost
 from lash.stores.postgres.place import Place
 
 log = logging.getLogger("lash.store")
@@ -45,7 +45,8 @@ class Listening:
         try:
             connection = await self.line.get(0)
             connection.add_termination_listener(self._ended)
-            await connection.add_listener(self.line.place.channel, self._notified)
+            with closed_is_lost(connection):
+                await connection.add_listener(self.line.place.channel, self._notified)
             self.working = True
         except (LashError, *LOST, asyncpg.PostgresError) as error:
             log.warning("no notices from the database for now, only slow looks: %s", error)

@@ -51,14 +51,11 @@ class Picture(Transaction):
         """(owner, lanes and about, until_ms) of a new entry; None and a moment: it lasts on; None and 0: it goes."""
         self._ids: dict[str, Hot | None] = {}
         self._keyed: dict[tuple[int, str], Event] = {}
-        self._starts = 0
-        self._numbers = 0
 
     # Numbers and lanes ---------------------------------------------------------------------------------------------
 
-    def next_row(self) -> int:
-        self._numbers += 1
-        return cast(int, self.facts.ask("number", self._numbers))
+    def next_row(self, process_id: str) -> int:
+        return cast(int, self.facts.ask("start", process_id))
 
     def lane_number(self, lane: Lane) -> int:
         number = self.facts.known.numbers.get(lane)
@@ -115,8 +112,8 @@ class Picture(Transaction):
         return self.leased(fence)
 
     def there(self, process_id: str) -> There | None:
-        self._starts += 1
-        self.facts.want("number", self._starts)
+        if process_id not in self._ids and not self.facts.has_id(process_id):
+            self.facts.ask("start", process_id)
         hot = self.load_id(process_id)
         if hot is not None:
             return hot.row, hot.status, hot.definition, hot.lane

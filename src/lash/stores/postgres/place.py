@@ -8,6 +8,7 @@ from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from lash.errors import BadUrl
+from lash.stores.naming import without_password
 
 DEFAULT_SCHEMA: Final = "lash"
 SCHEMA_FORM: Final = re.compile(r"[a-z_][a-z0-9_]{0,40}")
@@ -59,9 +60,3 @@ def place_of(url: str) -> Place:
     where = host or options.get("host", "localhost")
     name = f"postgresql://{where}{port}{parts.path or '/'} (schema {schema})"
     return Place(dsn, name, schema, pooler == "transaction", "verify" if migrate == "verify" else "run")
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    shown = re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", shown)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 
 from lash.errors import LashError
-from lash.stores.postgres.line import ALIVE, LOST, Line, explained
+from lash.stores.postgres.line import ALIVE, LOST, Line, explained, fetch
 from lash.stores.postgres.migrate import lock_number
 from lash.stores.postgres.place import Place
 
@@ -51,8 +51,8 @@ class Proofs:
 
     async def _prove(self, connection: asyncpg.Connection[Any], owner: str, number: int) -> None:
         """Locked first: nobody may ever find an entry of a living worker without its lock."""
-        await connection.execute("SELECT pg_advisory_lock($1)", number)
-        await connection.execute(REGISTER_SQL, owner, number)
+        await fetch(connection, "SELECT pg_advisory_lock($1)", number)
+        await fetch(connection, REGISTER_SQL, owner, number)
 
     async def _connection(self) -> asyncpg.Connection[Any]:
         """Ours; a new one gets all the locks we held."""
@@ -104,14 +104,14 @@ class Proofs:
         if asyncio.get_running_loop().time() < self._judge_from:
             return
         suspects: set[str] = set()
-        for owner, number, got in await connection.fetch(TRY_SQL, [*self._held, *self._taken]):
+        for owner, number, got in await fetch(connection, TRY_SQL, [*self._held, *self._taken]):
             if not got:
                 continue
             if owner in self._suspects:
                 self._taken[owner] = number
             else:
                 suspects.add(owner)
-                await connection.execute("SELECT pg_advisory_unlock($1)", number)
+                await fetch(connection, "SELECT pg_advisory_unlock($1)", number)
         self._suspects = suspects
 
     async def acted_upon(self, owner: str) -> None:
@@ -124,8 +124,8 @@ class Proofs:
     async def _forget(self, owner: str, number: int) -> None:
         with suppress(LashError, *LOST, asyncpg.PostgresError):
             connection = await self._connection()
-            await connection.execute("DELETE FROM lash_proof WHERE owner = $1", owner)
-            await connection.execute("SELECT pg_advisory_unlock($1)", number)
+            await fetch(connection, "DELETE FROM lash_proof WHERE owner = $1", owner)
+            await fetch(connection, "SELECT pg_advisory_unlock($1)", number)
 
     async def close(self) -> None:
         """Own proofs end; those taken but not acted upon are left to another sweeper."""

@@ -38,10 +38,10 @@ def claim(tx: Transaction, op: Claim) -> Claims:
     taken = Taken([], [], [])
     due = tx.due(tx.known_lanes(op.lanes), op.limit) if op.limit > 0 else ()
     for row in due:
-        if len(taken.rows) >= op.limit:
-            break
         if (hot := tx.load_full(row)) is not None:
             take(tx, hot, op, taken)
+        if len(taken.rows) >= op.limit:
+            break  # before the next one is asked for: that may be a look at, and a lock on, as many again
     return Claims(*taken)
 
 

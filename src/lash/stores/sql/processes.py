@@ -58,7 +58,7 @@ def fresh_row(tx: Transaction, spec: ProcessSpec) -> Hot:
     state = IDLE if external else TIMED if spec.delay_ms else READY
     wake_ms = None if external else now_ms + spec.delay_ms
     lane = tx.lane_number(lane_of(spec))
-    running = (tx.next_row(), spec.id, lane, 0, state, wake_ms, spec.priority, None, 0, None, None, 0, 0)
+    running = (tx.next_row(spec.id), spec.id, lane, 0, state, wake_ms, spec.priority, None, 0, None, None, 0, 0)
     told = (None, None, None, None, None, None, None, None, None, None, None, None)
     family = (spec.parent, int(spec.detached), pack_hash(spec.definition) or "")
     return Hot(*running, now_ms, now_ms, 0, 0, int(external), *told, *family, spec=spec)

@@ -43,8 +43,8 @@ class Transaction(ABC):
     # Numbers and lanes ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def next_row(self) -> int:
-        """A number no row ever had."""
+    def next_row(self, process_id: str) -> int:
+        """A number no row ever had, for a process that is not there."""
 
     @abstractmethod
     def lane_number(self, lane: Lane) -> int: ...

@@ -57,7 +57,7 @@ class SqliteTransaction(Transaction):
         book.last_rank += 1
         return book.last_rank
 
-    def next_row(self) -> int:
+    def next_row(self, process_id: str) -> int:
         book = self.book
         if not book.last_row:
             book.last_row = self.tables.newest("row", "lash_process")
