@@ -61,8 +61,8 @@ class Part(NamedTuple):
         return self.sql.replace("{}", ", ".join(place_of(first + place, kind) for place, kind in enumerate(self.types)))
 
 
-MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Long values of one statement: the protocol ends at 1 GiB."""
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Long values of one statement: the protocol ends at 1 GiB, and both sides hold a message several times."""
 
 
 PARTS: Final = {
