@@ -186,6 +186,33 @@ def test_a_remembered_row_costs_no_read_and_is_never_believed_blindly() -> None:
     with_store(work)
 
 
+def test_histories_asked_for_together_are_read_by_one_statement() -> None:
+    async def work(store: PostgresStore) -> None:
+        rows: list[int] = []
+        for number in range(10):
+            started = await leased(store, f"p{number}")
+            assert started.claimed is not None
+            entries = [Entry(EntryKind.STEP, place, "work", "", b"%d" % number) for place in range(number)]
+            await store.write([Put(started.claimed.lease.fence, 0, entries)])
+            rows.append(started.row)
+        reads = store._open().reads
+        plain, statements = reads.fetch, 0
+
+        async def counted(sql: str, *values: object) -> list[object]:
+            nonlocal statements
+            statements += 1
+            return await plain(sql, *values)
+
+        reads.fetch = counted
+        found = await asyncio.gather(*[store.history(row, 2) for row in rows], store.history(10**12, 0))
+        assert statements == 1
+        assert [[(entry.rank, entry.payload) for entry in entries] for entries in found] == [
+            [(rank, b"%d" % number) for rank in range(3, number + 1)] for number in range(10)
+        ] + [[]]
+
+    with_store(work)
+
+
 def test_rows_that_somebody_has_locked_are_left_to_him() -> None:
     """A claim waits for nobody: neither for rows to take, nor for those its batch changes."""
 

@@ -1,7 +1,7 @@
 """A proof of life: an advisory lock held by a connection of its own, which the server lets go when the worker dies.
 
-Whoever can take the lock twice, a sweep apart, knows that the owner is dead: a living one whose connection broke has it
-again by then. It is a hint that saves waiting for the lease to run out; the token stays the guarantee.
+Whoever can take the lock twice, a moment apart, knows that the owner is dead: a living one whose connection broke has
+it again by then. It is a hint that saves waiting for the lease to run out; the token stays the guarantee.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ GRACE_S: Final = 1.5
 """After a connection of ours was mended nobody is judged for so long: the same trouble may have hit the others."""
 PAUSE_S: Final = 0.05
 REGISTER_SQL: Final = "INSERT INTO lash_proof VALUES ($1, $2) ON CONFLICT (owner) DO UPDATE SET lock = excluded.lock"
-TRY_SQL: Final = "SELECT owner, lock, pg_try_advisory_lock(lock) FROM lash_proof WHERE owner <> ALL($1::text[])"
+TRY_SQL: Final = "SELECT owner, lock, pg_try_advisory_lock(lock) FROM lash_proof WHERE owner "
+OTHERS_SQL: Final = TRY_SQL + "<> ALL($1::text[])"
+THESE_SQL: Final = TRY_SQL + "= ANY($1::text[])"
+SECOND_LOOK_S: Final = 0.15
+"""A living worker whose connection broke has its lock again within this time, on the same network."""
 
 
 class Proofs:
@@ -34,7 +38,6 @@ class Proofs:
         self._held: dict[str, int] = {}
         self._taken: dict[str, int] = {}
         """Locked by us, and not yet acted upon: a crash of ours leaves them to the next sweeper."""
-        self._suspects: set[str] = set()
         self._judge_from = 0.0
         self._lock = asyncio.Lock()
         self._mending: asyncio.Task[None] | None = None
@@ -63,7 +66,6 @@ class Proofs:
             if before is not None or self._held:
                 self._judge_from = asyncio.get_running_loop().time() + GRACE_S
             self._taken.clear()
-            self._suspects.clear()
             for owner, number in self._held.items():
                 await self._prove(connection, owner, number)
         return connection
@@ -103,16 +105,16 @@ class Proofs:
         connection = await self._connection()
         if asyncio.get_running_loop().time() < self._judge_from:
             return
-        suspects: set[str] = set()
-        for owner, number, got in await fetch(connection, TRY_SQL, [*self._held, *self._taken]):
-            if not got:
-                continue
-            if owner in self._suspects:
-                self._taken[owner] = number
-            else:
-                suspects.add(owner)
+        suspects = await self._lock_all(connection, OTHERS_SQL, [*self._held, *self._taken])
+        if suspects:
+            for number in suspects.values():
                 await fetch(connection, "SELECT pg_advisory_unlock($1)", number)
-        self._suspects = suspects
+            await asyncio.sleep(SECOND_LOOK_S)
+            self._taken |= await self._lock_all(connection, THESE_SQL, list(suspects))
+
+    async def _lock_all(self, connection: asyncpg.Connection[Any], sql: str, owners: list[str]) -> dict[str, int]:
+        """Those whose lock could be had, and now is."""
+        return {owner: number for owner, number, got in await fetch(connection, sql, owners) if got}
 
     async def acted_upon(self, owner: str) -> None:
         """The leases of a dead owner were expired: its proof may go."""

@@ -51,7 +51,12 @@ EVENTS_SQL: Final = (
     f"SELECT {EVENT_SQL} FROM lash_event WHERE process = (SELECT row FROM lash_process WHERE id = $1) "
     "AND sequence > $2 ORDER BY sequence LIMIT $3"
 )
-HISTORY_SQL: Final = f"SELECT {ENTRY_SQL} FROM lash_journal WHERE process = $1 AND rank > $2 ORDER BY rank"
+HISTORY_SQL: Final = (
+    f"SELECT u.place, {ENTRY_SQL} FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS u(process, after, place) "
+    "JOIN lash_journal j ON j.process = u.process AND j.rank > u.after ORDER BY u.place, j.rank"
+)
+HISTORIES: Final = 64
+"""Read by one statement: after a take-over a page of rows wants them at once."""
 DUE_SQL: Final = (
     "SELECT (SELECT p.wake_ms FROM lash_process p WHERE p.state = 1 AND p.lane = l.lane "
     "ORDER BY p.priority DESC, p.wake_ms LIMIT 1), (SELECT q.wake_ms FROM lash_process q "
@@ -123,6 +128,8 @@ class Reads:
     def __init__(self, readers: Readers, known: Known) -> None:
         self.fetch = readers.fetch
         self.known = known
+        self._asked: list[tuple[int, int, asyncio.Future[list[Entry]]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, ids: Sequence[str]) -> list[ProcessRow | Tombstone | None]:
         found = await self._rows(" WHERE p.id = ANY($1::text[])", list(ids))
@@ -180,7 +187,37 @@ class Reads:
         return [unpack_event(columns) for columns in await self.fetch(EVENTS_SQL, process_id, after, limit)]
 
     async def history(self, row: int, after_rank: int) -> list[Entry]:
-        return [unpack_entry(columns) for columns in await self.fetch(HISTORY_SQL, row, after_rank)]
+        """Whoever asks in the same turn of the loop is answered together."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Entry]] = loop.create_future()
+        if not self._asked:
+            loop.call_soon(self._answer)
+        self._asked.append((row, after_rank, answer))
+        return await answer
+
+    def _answer(self) -> None:
+        asked, self._asked = self._asked, []
+        for first in range(0, len(asked), HISTORIES):
+            task = asyncio.get_running_loop().create_task(self._histories(asked[first : first + HISTORIES]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _histories(self, asked: Sequence[tuple[int, int, asyncio.Future[list[Entry]]]]) -> None:
+        try:
+            found: list[list[Entry]] = [[] for _ in asked]
+            for place, *columns in await self.fetch(
+                HISTORY_SQL, [item[0] for item in asked], [item[1] for item in asked]
+            ):
+                found[place - 1].append(unpack_entry(columns))
+            for (_, _, answer), entries in zip(asked, found, strict=True):
+                if not answer.done():
+                    answer.set_result(entries)
+        except BaseException as error:
+            for _, _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(error) if isinstance(error, Exception) else answer.cancel()
+            if not isinstance(error, Exception):
+                raise
 
     async def next_due_ms(self, lanes: Sequence[Lane]) -> int | None:
         """The first entry of each lane's two scheduling indexes. Once a row is due, any moment of the past will do."""
