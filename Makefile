@@ -28,8 +28,9 @@ check: installed-dev ## ruff, mypy, pyright and the house rules, in under a minu
 	@$(PY) -m mypy $(SOURCES) & mypy=$$!; $(PY) -m pyright --pythonpath $(PY); pyright=$$?; wait $$mypy && exit $$pyright
 	@$(PY) tools/lanes.py house
 
-bench: installed ## the benchmarks: a table, and the same as JSON
+bench: installed-dev ## the benchmarks, alone and beside peers: tables, and the same as JSON
 	@$(PY) -m benchmarks
+	@$(PY) -m benchmarks --peers
 
 format: installed-dev ## put the source into the house form
 	@$(PY) -m ruff check --fix-only --quiet .

@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: measure, print the table, write the JSON. Always exits with 0; a miss is a result."""
+"""``python -m benchmarks``: measure, print the table, write the JSON. Always exits with 0; a miss is a result.
+
+With ``--peers``, lash is measured beside others instead: see ``benchmarks.peers``.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,10 @@ def show(all_measured: Sequence[Measured], size: str, repeats: int) -> None:
 
 
 def main(words: Sequence[str]) -> int:
+    if "--peers" in words:
+        from benchmarks.peers.command import main as peers
+
+        return peers(words)
     asked = arguments(words)
     load_before = report.load()
     if asked.dir is not None:
