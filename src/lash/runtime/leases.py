@@ -62,6 +62,8 @@ class Leases:
         self.faults: deque[Fault] = deque(maxlen=FAULTS_KEPT)
         self.counters = Counters()
         self.draining = False
+        self.starved = False
+        """The last look for work ended because no slot was free: the next free one is a reason to look."""
         self.emptied = asyncio.Event()
         self._poke = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -80,6 +82,7 @@ class Leases:
 
     def keep(self, kept: Kept) -> None:
         self.kept[kept.lease.row] = kept
+        self.hub.ours.add(kept.lease.process_id)
 
     def still(self, kept: Kept) -> bool:
         """Whether the row is still kept as it was when a task began to care for it."""
@@ -273,6 +276,7 @@ class Leases:
         self.faults.append(Fault(kept.lease.process_id, error.code, str(error)))
         log.warning("%s", error)
         self.forget(kept)
+        self.hub.changed()  # it may have ended elsewhere
         close_run(kept)
 
     def abandon(self, kept: Kept, writer: str = "owner_drain", reason: str | None = None) -> None:
@@ -286,6 +290,7 @@ class Leases:
         kept.stop_timers()
         if self.kept.get(kept.lease.row) is kept:
             del self.kept[kept.lease.row]
+            self.hub.ours.discard(kept.lease.process_id)
         if kept.run is not None:
             self.by_run.pop(kept.run, None)
         self.free_slot(kept)
@@ -299,7 +304,7 @@ class Leases:
         following = self.slots.give(kept)
         if following is not None and following.run is not None:
             self._loop.call_soon(following.run.proceed)
-        elif not self.draining:
+        elif not self.draining and self.starved:
             self.poke()
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from lash.abc.store import Store
 from lash.core.outcome import Outcome
 from lash.core.process import ProcessRow, Tombstone
 from lash.errors import InfrastructureError, LashError, ProcessPruned, ProcessUnknown, RuntimeNotOpen
 from lash.limits import PAGE_ROWS_MAX, SAFETY_POLL_MS
+
+LOOK_PAUSE_S_MAX: Final = 1.0
 
 
 class Hub:
@@ -23,6 +26,9 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiters: dict[str, set[asyncio.Future[Outcome]]] = {}
+        self.ours: set[str] = set()
+        """Processes leased to this runtime's worker: it tells their outcome through :meth:`ended`, or looks when it
+        loses them, so whoever awaits one need not look."""
         self._asked: list[tuple[str, asyncio.Future[Outcome]]] = []
         """Who has begun to wait in this turn of the loop."""
         self._looks: set[asyncio.Task[None]] = set()
@@ -71,9 +77,10 @@ class Hub:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Outcome] = loop.create_future()
         self._waiters.setdefault(process_id, set()).add(waiter)
-        if not self._asked:
-            loop.call_soon(self._answer)
-        self._asked.append((process_id, waiter))
+        if process_id not in self.ours:
+            if not self._asked:
+                loop.call_soon(self._answer)
+            self._asked.append((process_id, waiter))
         try:
             return await waiter
         finally:
@@ -110,8 +117,9 @@ class Hub:
                 self._suspect = False
                 with suppress(InfrastructureError):  # the store is away: the next notice or the slow look tries again
                     await self._look(list(self._waiters))
-            # Many notices cost one look, and looking at many awaited processes takes at most a fifth of the time.
-            await asyncio.sleep(0.002 + 4 * (loop.time() - began))
+            # Many notices cost one look, and looking at many awaited processes takes at most a fifth of the time; but a
+            # look that waited for a store that was away must not make everybody wait four times as long again.
+            await asyncio.sleep(min(0.002 + 4 * (loop.time() - began), LOOK_PAUSE_S_MAX))
 
     def _answer(self) -> None:
         """All who began to wait in one turn of the loop share one look."""

@@ -97,6 +97,7 @@ class Worker:
         lanes = self.lanes
         while lanes and not self.leases.draining:
             limit = min(self.leases.slots.free, CLAIM_PAGE_MAX)
+            self.leases.starved = limit <= 0
             self.due_ms = due_ms = await self.store.next_due_ms(lanes) if limit > 0 else None
             if due_ms is None or due_ms > await self.store.now_ms():
                 break  # looking costs no write
