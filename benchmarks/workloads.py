@@ -224,5 +224,24 @@ MEMORY: Final = Workload(
     ),
 )
 
-WORKLOADS: Final = {item.name: item for item in (W1, W2, W3, W4, W5, STORAGE, MEMORY)}
+FLEET: Final = Workload(
+    "FLEET",
+    "benchmarks.fleet",
+    "PostgreSQL: pages of claims, a start elsewhere, two workers",
+    {
+        "full": {"claims": 10_000, "starts": 200, "processes": 1_000},
+        "quick": {"claims": 3_000, "starts": 50, "processes": 300},
+        "tiny": {"claims": 20, "starts": 3, "processes": 10},
+    },
+    (
+        Metric("claims_per_s", "rows claimed per s, in pages of 256", 0, at_least(10_000)),
+        Metric("notice_p50_ms", "ms from a start elsewhere to its first step, p50", 2, at_most(3)),
+        Metric("notice_p99_ms", "ms from a start elsewhere to its first step, p99", 2),
+        Metric("one_worker_steps_per_s", "steps/s of one worker", 0),
+        Metric("two_workers_steps_per_s", "steps/s of two workers", 0),
+        Metric("two_workers", "× one worker", 2, at_least(1.6)),
+    ),
+)
+
+WORKLOADS: Final = {item.name: item for item in (W1, W2, W3, W4, W5, STORAGE, MEMORY, FLEET)}
 """By name, in the order they run. The floors run first in every round."""
