@@ -56,7 +56,7 @@ async def prepare(app: lash.Runtime, count: int) -> None:
 
 async def prepare_batch(app: lash.Runtime, numbers: Sequence[int]) -> None:
     store = app.store
-    until_ms = await store.now_ms() + SLEEP // timedelta(milliseconds=1)
+    until_ms = store.now_ms() + SLEEP // timedelta(milliseconds=1)
     started = await store.write([Start(spec_of(number), PREPARER, TTL_MS) for number in numbers])
     fences = [fence_of(verdict) for verdict in started]
     waits: list[Op] = [

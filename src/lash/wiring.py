@@ -6,7 +6,6 @@ What is wired decides the tier (DESIGN section 9); nothing here is a flag that s
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,6 +15,7 @@ from lash.core.schedule import Duration
 from lash.errors import BadUrl, InvalidArguments, RuntimeNotOpen
 from lash.runtime.runtime import Runtime as Kernel
 from lash.runtime.settings import settings_of
+from lash.stores.naming import without_password
 
 Clock = Callable[[], int]
 
@@ -31,7 +31,7 @@ class Runtime(Kernel):
     ``lease_ttl``: how long a silent worker keeps its processes. ``linger``: how long a body that only waits stays
     before it parks. ``resident``: parked bodies kept in memory. ``drain``: time for steps in flight when closing.
     ``host_profile``: only workers of the same profile run what is started here. ``retention``: prune what ended
-    longer ago. ``clock``: epoch milliseconds, for tests.
+    longer ago. ``clock``: epoch milliseconds, for tests; else the store's.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Runtime(Kernel):
         self._words: Literal["local", "inline"] | None = engine if isinstance(engine, str) else None
         settings = settings_of(concurrency, lease_ttl, linger, resident, drain, host_profile, retention)
         store = store_of(url, clock)
-        super().__init__(store, engine_of(engine, store), settings, worker, clock or wall_clock_ms)
+        super().__init__(store, engine_of(engine, store), settings, worker)
 
     def move(self, url: str) -> None:
         """The same app on another database, for operators (``lash --url``). Raises ``RuntimeNotOpen`` once open.
@@ -61,22 +61,18 @@ class Runtime(Kernel):
         A ``local`` engine moves along; any other stays as it is.
         """
         if self._opening is not None:
-            raise RuntimeNotOpen(f"The runtime is open on {self.url!r}; move it before it is opened.")
+            raise RuntimeNotOpen(f"The runtime is open on {without_password(self.url)!r}; move it before it is opened.")
         self._parts.store = store_of(url)
         if self._words is not None:
             self._parts.engine = engine_of(self._words, self._parts.store)
         self.url = url
 
 
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def store_of(url: str, clock: Clock | None = None) -> Store:
     """The store a URL names, unopened. Raises ``BadUrl``."""
     if not isinstance(url, str) or "://" not in url:
         raise BadUrl(
-            f"{url!r} is no database URL. Use sqlite:///file.db, sqlite:////absolute/file.db, "
+            f"{without_password(str(url))!r} is no database URL. Use sqlite:///file.db, sqlite:////absolute/file.db, "
             "postgresql://user@host/database or memory://."
         )
     scheme, rest = url.split("://", 1)
@@ -94,8 +90,8 @@ def store_of(url: str, clock: Clock | None = None) -> Store:
     if scheme in ("postgresql", "postgres"):
         return postgres_store(url, clock)
     raise BadUrl(
-        f"{scheme!r} in {url!r} is no known kind of store. Use sqlite:///file.db, sqlite:////absolute/file.db, "
-        "postgresql://user@host/database or memory://."
+        f"{scheme!r} in {without_password(url)!r} is no known kind of store. Use sqlite:///file.db, "
+        "sqlite:////absolute/file.db, postgresql://user@host/database or memory://."
     )
 
 

@@ -17,7 +17,6 @@ from lash.runtime.settings import settings_of
 from lash.stores.sqlite import SqliteStore
 from lash.testing.checkers import check_store
 from lash.testing.faults import FaultyStore
-from lash.wiring import wall_clock_ms
 from tests.concurrency import jobs
 from tests.concurrency.crew import Crew
 
@@ -52,7 +51,7 @@ class Listening(FaultyStore):
 
 def runtime_on(store: FaultyStore, concurrency: int = 64) -> Runtime:
     settings = settings_of(concurrency, "3s", "0ms", 0, "5s", "default", None)
-    app = Runtime(store, LocalEngine(store), settings, True, wall_clock_ms)
+    app = Runtime(store, LocalEngine(store), settings, True)
     for process in jobs.PROCESSES:
         app.include(process)
     return app

@@ -280,7 +280,7 @@ def without_ranks(entries: Sequence[Entry]) -> list[Entry]:
 
 async def state_of(store: Store, numbers: Numbers, rows: int, newest_ms: int) -> dict[str, object]:
     """Everything a reader can see. While the clock is set back, which due moment is the next is not promised."""
-    now_ms = await store.now_ms()
+    now_ms = store.now_ms()
     due_ms = await store.next_due_ms(LANES)
     return {
         "rows": [numbers.said(row) for row in await store.get(IDS)],

@@ -26,7 +26,6 @@ from lash.runtime.settings import settings_of
 from lash.stores.sqlite import SqliteStore
 from lash.testing.checkers import check_store
 from lash.testing.faults import FaultyStore
-from lash.wiring import wall_clock_ms
 from tests.crash.scenarios import LEDGER, Scenario
 
 When = Literal["before", "after"]
@@ -75,7 +74,7 @@ def bystander(path: Path) -> Iterator[sqlite3.Connection]:
 
 def runtime_on(store: Store, mode: Mode, concurrency: int = 64) -> Runtime:
     settings = settings_of(concurrency, "2s", mode.linger, mode.resident, "2s", "default", None)
-    return Runtime(store, LocalEngine(store), settings, True, wall_clock_ms)
+    return Runtime(store, LocalEngine(store), settings, True)
 
 
 class Dying(FaultyStore):

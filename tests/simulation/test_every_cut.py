@@ -29,7 +29,7 @@ async def finished(seed: int) -> tuple[Any, ProcessRow, list[Entry]]:
     store = MemoryStore(simulate.now_ms)
     process = interpreter(World(rng))
     settings = settings_of(64, "10s", "1s", 1_000, "1s", "default", None)
-    app = Runtime(store, LocalEngine(store), settings, True, simulate.now_ms)
+    app = Runtime(store, LocalEngine(store), settings, True)
     app.include(process)
     async with app:
         await app.start(process, program, id="p")

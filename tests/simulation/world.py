@@ -189,7 +189,7 @@ class Simulation:
         settings = settings_of(
             self.plan.concurrency, "2s", self.plan.linger_ms / 1_000, self.plan.resident, "1s", "default", None
         )
-        app = Runtime(store, LocalEngine(store), settings, True, simulate.now_ms)
+        app = Runtime(store, LocalEngine(store), settings, True)
         app.include(self.process)
         try:
             await app.open()

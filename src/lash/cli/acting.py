@@ -125,7 +125,7 @@ async def say_started(app: Runtime, handle: Handle[Any], known: ProcessRow | Non
             out.say(f"{handle.id}  ended and was pruned earlier; nothing was started")
         return
     if as_json:
-        out.print_json({"created": known is None, **row_document(row, await app.store.now_ms())})
+        out.print_json({"created": known is None, **row_document(row, app.store.now_ms())})
     elif known is None:
         out.say(f"{handle.id}  started")
     else:
@@ -145,7 +145,7 @@ async def wait_for(app: Runtime, handle: Handle[Any], timeout: str | None, as_js
     except TimeoutError:
         if as_json:
             row = await row_of(app, handle.id)
-            out.print_json({"timed_out": True, **row_document(row, await app.store.now_ms())})
+            out.print_json({"timed_out": True, **row_document(row, app.store.now_ms())})
         else:
             out.say(f"{handle.id}  has no outcome after {timeout}; it goes on. lash explain {handle.id}")
         return exits.FAILED
@@ -154,7 +154,7 @@ async def wait_for(app: Runtime, handle: Handle[Any], timeout: str | None, as_js
         await asyncio.gather(hint, return_exceptions=True)
     row = await row_of(app, handle.id)
     if as_json:
-        out.print_json({"timed_out": False, **row_document(row, await app.store.now_ms())})
+        out.print_json({"timed_out": False, **row_document(row, app.store.now_ms())})
     else:
         text, style = out.parts_of(outcome_words(row))
         out.say(f"{handle.id}  {row.record.status}  {text}", style)
@@ -205,7 +205,7 @@ async def retry(url: str | None, process_id: str, as_json: bool) -> None:
 async def say_done(app: Runtime, process_id: str, what: str, as_json: bool) -> None:
     if as_json:
         row = await row_of(app, process_id)
-        out.print_json(row_document(row, await app.store.now_ms()))
+        out.print_json(row_document(row, app.store.now_ms()))
     else:
         out.say(f"{process_id}  {what}")
 
@@ -216,7 +216,7 @@ async def say_done(app: Runtime, process_id: str, what: str, as_json: bool) -> N
 async def prune(url: str | None, older_than: str, confirmed: bool, as_json: bool) -> None:
     older_ms = duration_ms(older_than, "older-than")
     async with opened(url) as app:
-        before_ms = await app.store.now_ms() - older_ms
+        before_ms = app.store.now_ms() - older_ms
         if not confirmed:
             confirm(f"Delete everything that ended before {out.local_iso(before_ms)}, with its journal?", as_json)
         pruned = await app.prune(older_than)

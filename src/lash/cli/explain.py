@@ -80,7 +80,7 @@ async def explain_process(store: Store, row: ProcessRow, depth: int = 0) -> Expl
     journal = Journal(await store.history(row.row, 0))
     ids = journal.awaited_ids()[:PAGE_ROWS_MAX]
     awaited = dict(zip(ids, await store.get(ids), strict=True)) if ids else {}
-    found = explain(Facts(row, journal, await store.workers(), await store.now_ms(), awaited))
+    found = explain(Facts(row, journal, await store.workers(), store.now_ms(), awaited))
     if depth >= DEPTH_MAX or row.record.status.final:
         return found
     running = [item for item in awaited.values() if isinstance(item, ProcessRow) and not item.record.status.final]

@@ -46,7 +46,7 @@ async def ls(
         if after is not None:
             await row_of(app, after)
         rows = await app.processes(status=status, name=name, tag=tag, after=after, limit=limit)
-        now_ms = await app.store.now_ms()
+        now_ms = app.store.now_ms()
     more = rows[-1].record.id if len(rows) == limit else None
     if as_json:
         out.print_json({"now_ms": now_ms, "processes": [row_document(row, now_ms) for row in rows], "after": more})
@@ -103,7 +103,7 @@ async def show(url: str | None, process_id: str, as_json: bool) -> None:
         journal = Journal(await app.store.history(row.row, 0))
         events = await all_events(app, process_id)
         children = await app.store.page(ProcessFilter(parent=process_id, limit=PAGE_ROWS_MAX))
-        now_ms = await app.store.now_ms()
+        now_ms = app.store.now_ms()
     runs = {
         "started": sum(event.type == ev.STARTED for event in events),
         "resumed": sum(event.type == ev.RESUMED for event in events),

@@ -72,7 +72,7 @@ async def doctor(url: str | None, as_json: bool) -> int:
         about = await app.store.diagnose()
         workers = await app.store.workers()
         rows = await app.store.page(ProcessFilter(Status.RUNNING, limit=PAGE_ROWS_MAX))
-        now_ms = await app.store.now_ms()
+        now_ms = app.store.now_ms()
     checks = [*store_checks(about), *work_checks(rows, workers, now_ms)]
     failed = any(check.verdict == "fail" for check in checks)
     if as_json:

@@ -44,7 +44,7 @@ class InlineEngine(JournalEngine):
             await super().run(scope, effect, perform)
             return
         entry = entry_of(effect, await perform())
-        scope.deliver((entry._replace(at_ms=await self.services.store.now_ms()),))
+        scope.deliver((entry._replace(at_ms=self.services.store.now_ms()),))
 
 
 def closes_of(left: Sequence[Entry]) -> list[Entry]:

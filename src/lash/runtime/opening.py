@@ -61,7 +61,6 @@ class Parts:
     store: Store
     engine: Engine
     settings: Settings
-    clock: Callable[[], int]
     registry: Registry
     app: object
     lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
@@ -72,8 +71,8 @@ class Opening:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.now_ms = parts.clock
         self.store = parts.store
+        self.now_ms = parts.store.now_ms
         self.engine = parts.engine
         self.settings = parts.settings
         self.registry = parts.registry

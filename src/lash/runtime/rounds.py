@@ -106,7 +106,7 @@ class Rounds:
         """Until the next row of ours is due, at most the safety interval; a poke ends it, as does a slot given back."""
         if due_ms is None:
             return SAFETY_POLL_MS / 1_000
-        return min(max(0, due_ms - await self._worker.store.now_ms()), SAFETY_POLL_MS) / 1_000
+        return min(max(0, due_ms - self._worker.store.now_ms()), SAFETY_POLL_MS) / 1_000
 
     async def _unblock(self) -> None:
         """This worker's code may be what blocked rows are waiting for."""
@@ -164,5 +164,5 @@ class Rounds:
         worker.leases.poke()
         retention_ms = worker.settings.retention_ms
         if retention_ms is not None:
-            before_ms = await worker.store.now_ms() - retention_ms
+            before_ms = worker.store.now_ms() - retention_ms
             await worker.batcher.write(Prune(before_ms, PRUNE_PAGE))

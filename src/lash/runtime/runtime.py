@@ -42,13 +42,11 @@ T = TypeVar("T")
 class Runtime:
     """See :class:`lash.Runtime`, which builds one from a database URL."""
 
-    def __init__(
-        self, store: Store, engine: Engine, settings: Settings, worker: bool, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: Store, engine: Engine, settings: Settings, worker: bool) -> None:
         check_facets(engine.durable, store.facets)
         self._registry = Registry()
         self._settings = settings
-        self._parts = Parts(store, engine, settings, clock, self._registry, self)
+        self._parts = Parts(store, engine, settings, self._registry, self)
         self._with_worker = worker
         self._access = StoreAccess(self)
         self._opening: Opening | None = None
@@ -266,7 +264,7 @@ class Runtime:
 
     async def prune(self, older_than: Duration) -> int:
         """Delete what ended longer ago than that, with its journal; returns how many. Tombstones stay."""
-        before_ms = await self.store.now_ms() - duration_ms(older_than, "older_than")
+        before_ms = self.store.now_ms() - duration_ms(older_than, "older_than")
         pruned = 0
         while True:
             verdict = await self.write(Prune(before_ms, PRUNE_PAGE))

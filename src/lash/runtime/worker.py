@@ -99,7 +99,7 @@ class Worker:
             limit = min(self.leases.slots.free, CLAIM_PAGE_MAX)
             self.leases.starved = limit <= 0
             self.due_ms = due_ms = await self.store.next_due_ms(lanes) if limit > 0 else None
-            if due_ms is None or due_ms > await self.store.now_ms():
+            if due_ms is None or due_ms > self.store.now_ms():
                 break  # looking costs no write
             claims = await self._claim(lanes, limit)
             deferred.update(dict.fromkeys(claims.postponed, "back_off"))

@@ -66,7 +66,7 @@ class MemoryStore:
             self._listeners.notify()
         return verdicts
 
-    async def now_ms(self) -> int:
+    def now_ms(self) -> int:
         return self._clock()
 
     async def get(self, ids: Sequence[str]) -> list[ProcessRow | Tombstone | None]:

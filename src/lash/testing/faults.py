@@ -113,8 +113,8 @@ class FaultyStore:
     def blobs(self) -> BlobStore:
         return self.inner.blobs
 
-    async def now_ms(self) -> int:
-        return await self._alive().now_ms()
+    def now_ms(self) -> int:
+        return self.inner.now_ms()
 
     async def not_running(self, ids: Sequence[str]) -> list[str]:
         return await self._alive().not_running(ids)

@@ -144,6 +144,6 @@ class Cli:
 
         async def reached(app: Runtime) -> bool:
             (row,) = await app.store.get((process_id,))
-            return isinstance(row, ProcessRow) and state_of(row, await app.store.now_ms()) in states
+            return isinstance(row, ProcessRow) and state_of(row, app.store.now_ms()) in states
 
         self.serve_until(reached)

@@ -297,7 +297,7 @@ def test_processes_that_wait_for_each_other_are_explained_in_the_end() -> None:
         async def workers(self) -> list[WorkerRecord]:
             return []
 
-        async def now_ms(self) -> int:
+        def now_ms(self) -> int:
             return NOW
 
     def circle(name: str, number: int) -> ProcessRow:

@@ -44,7 +44,6 @@ def app_on(
     *processes: Any,
     engine: Engine | None = None,
     worker: bool = True,
-    clock: Callable[[], int] = simulate.now_ms,
     concurrency: int = 64,
     lease_ttl: str = "10s",
     linger: str = "1s",
@@ -55,7 +54,7 @@ def app_on(
     """A runtime over ``store``, as another worker on the same database would be."""
     used = memory() if store is None else store
     settings = settings_of(concurrency, lease_ttl, linger, resident, drain, host_profile, None)
-    app = Runtime(used, engine or LocalEngine(used), settings, worker, clock)
+    app = Runtime(used, engine or LocalEngine(used), settings, worker)
     if processes:
         app.include(*processes)
     return app

@@ -11,6 +11,7 @@ from typing import Any
 import lash
 from lash.abc.store import Expire
 from lash.stores.memory import MemoryStore
+from lash.testing import simulate
 from tests.unit.runtime.kit import app_on, until, virtual
 
 
@@ -18,7 +19,7 @@ class Counting(MemoryStore):
     """Counts its looks."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(simulate.now_ms)
         self.looks: Counter[str] = Counter()
         self.asked: list[list[str]] = []
 

@@ -179,7 +179,7 @@ async def test_closing_while_the_store_is_away_is_quiet_and_loses_nothing() -> N
     assert tally.calls == ["step"]
 
 
-@pytest.mark.parametrize("way", ["get", "history", "next_due_ms", "now_ms", "news", "dead_owners", "events"])
+@pytest.mark.parametrize("way", ["get", "history", "next_due_ms", "news", "dead_owners", "events"])
 @virtual
 async def test_a_failing_read_stops_nothing_for_good(way: str) -> None:
     class Unreadable(Failing):

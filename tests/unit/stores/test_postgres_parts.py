@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 
+import asyncpg
 import pytest
 
+import lash
 from lash.abc.store import Claim, Claims, Finish, Put, Recorded, Release, Start, Started
 from lash.core import codec
 from lash.core.effect import Entry, EntryKind
@@ -17,6 +20,7 @@ from lash.stores.naming import without_password
 from lash.stores.postgres import PostgresStore, clock as clock_module, writing
 from lash.stores.postgres.clock import Clock
 from lash.stores.postgres.columns import numbers
+from lash.stores.postgres.line import explained
 from lash.stores.postgres.place import place_of
 from lash.stores.postgres.writing import PARTS, overflow, text_of
 from tests.postgres import fresh_url
@@ -73,6 +77,11 @@ def test_a_bad_url_is_refused_in_words(url: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_who_forgot_to_name_the_pooler_is_told() -> None:
+    error = asyncpg.ProtocolViolationError("unsupported startup parameter: search_path")
+    assert "pooler=transaction" in str(explained(error, place_of("postgresql://h/d")))
+
+
 def test_no_password_is_shown() -> None:
     assert without_password("postgresql://me:se:cr@et@h/d") == "postgresql://me:***@h/d"
     assert without_password("postgresql://h/d?password=secret&user=me") == "postgresql://h/d?password=***&user=me"
@@ -115,9 +124,9 @@ def test_given_time_is_the_only_time() -> None:
 
 def test_a_store_whose_time_is_wrong_writes_with_the_servers() -> None:
     async def work(store: PostgresStore) -> None:
-        right_ms = await store.now_ms()
+        right_ms = store.now_ms()
         store._clock.heard(right_ms + 3_600_000, clock_module.local_ms())  # as if the server's clock were an hour ahead
-        assert await store.now_ms() > right_ms + 3_000_000
+        assert store.now_ms() > right_ms + 3_000_000
         started = await leased(store, "p")
         assert started.claimed is not None
         assert abs(started.claimed.row.record.created_ms - right_ms) < 60_000
@@ -245,3 +254,24 @@ def test_text_that_postgres_cannot_keep_is_spelled_out() -> None:
         assert getattr(row, "record").blocked.detail == detail  # noqa: B009  # a row, not a tombstone
 
     with_store(work)
+
+
+def test_a_timer_goes_by_the_servers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose clock is wrong waits neither longer nor shorter."""
+    plain = time.time_ns
+
+    async def nap(ctx: lash.Context) -> None:
+        await ctx.sleep("300ms")
+
+    async def took_s() -> float:
+        app = lash.Runtime(fresh_url(), linger="0ms")
+        process = app.process(nap)
+        async with app:
+            began = time.monotonic()
+            await (await app.start(process)).result(timeout="10s")
+            return time.monotonic() - began
+
+    for wrong_s in (-3_600, 3_600):
+        monkeypatch.setattr(time, "time_ns", lambda wrong_s=wrong_s: plain() + wrong_s * 10**9)
+        monkeypatch.setattr(time, "time", lambda wrong_s=wrong_s: (plain() / 1e9) + wrong_s)
+        assert 0.28 <= asyncio.run(took_s()) < 3

@@ -43,7 +43,7 @@ def test_a_crash_leaves_what_was_committed_and_refuses_everything_after(
         assert (caught.value.fields["write"], caught.value.fields["when"]) == (2, when)
         assert (store.writes, store.crashed, told) == (2, True, ["crashed"])
         refused = [
-            lambda: write("c"), lambda: store.write([Prune(0, 1)]), lambda: store.get(["a"]), lambda: store.now_ms(),
+            lambda: write("c"), lambda: store.write([Prune(0, 1)]), lambda: store.get(["a"]),
             lambda: store.history(1, 0), lambda: store.events("a", 0, 1), lambda: store.news("w"), lambda: store.open(),
             lambda: store.counts(), lambda: store.workers(), lambda: store.dead_owners(), lambda: store.prove_life("w"),
             lambda: store.next_due_ms([]), lambda: store.diagnose(),
@@ -72,7 +72,7 @@ def test_without_a_moment_it_only_counts() -> None:
 
 def test_the_documented_way_finds_the_same_outcome_after_a_crash_at_every_write() -> None:
     async def run(store: FaultyStore) -> None:
-        app = Runtime(store, LocalEngine(store), settings_of(1, "1s", "0s", 0, "1s", "", None), True, simulate.now_ms)
+        app = Runtime(store, LocalEngine(store), settings_of(1, "1s", "0s", 0, "1s", "", None), True)
         app.include(body)
         try:
             await app.open()

@@ -232,7 +232,7 @@ class Story:
             await self._pause(TICK_S / 4)
             found = await self._busiest()
         member, owner = found
-        at_ms = await self.app.store.now_ms()
+        at_ms = self.app.store.now_ms()
         self.crew.kill(member)
         held = [row.record.id for row in await self._running() if row.owner == owner]
         self.kill = Kill(member, owner, at_ms, held)
@@ -259,7 +259,7 @@ class Story:
             await self._look()
         await self._present_tokens(zombie)
         self.crew.cont(zombie.member)
-        zombie.continued_ms = await self.app.store.now_ms()
+        zombie.continued_ms = self.app.store.now_ms()
         slept = show_ms(zombie.continued_ms - zombie.at_ms)
         self.tell(
             f"{zombie.member.label} is continued after {slept}: a zombie. {len(zombie.taken_over)} of its processes "
@@ -276,7 +276,7 @@ class Story:
                 await self._pause(TICK_S / 4)
                 continue
             member, owner = found
-            at_ms = await self.app.store.now_ms()
+            at_ms = self.app.store.now_ms()
             self.crew.stop(member)
             held = {row.record.id: Fence(row.row, row.token) for row in await self._running() if row.owner == owner}
             if held and await self._others_can_write():
@@ -296,7 +296,7 @@ class Story:
         return True
 
     async def _note_taken_over(self, zombie: Zombie) -> None:
-        now_ms = await self.app.store.now_ms()
+        now_ms = self.app.store.now_ms()
         for row in await self.app.store.get(list(zombie.held)):
             if isinstance(row, ProcessRow) and row.owner != zombie.owner and row.record.id not in zombie.taken_over:
                 zombie.taken_over[row.record.id] = now_ms - zombie.at_ms

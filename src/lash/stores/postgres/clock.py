@@ -21,7 +21,14 @@ class Clock:
     def now_ms(self) -> int:
         if self.given is not None:
             return self.given()
+        if not self.known:
+            return time.time_ns() // 1_000_000
         return round(local_ms() + (self._least_ms + self._most_ms) / 2)
+
+    @property
+    def known(self) -> bool:
+        """Whether any answer told the server's time."""
+        return self._most_ms < float("inf")
 
     def heard(self, server_ms: int, sent_ms: float) -> None:
         """An answer that just came, to what was sent at that ``local_ms``; ``server_ms`` is a whole number, cut off."""

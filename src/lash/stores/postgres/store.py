@@ -135,8 +135,7 @@ class PostgresStore:
 
     # Reading -------------------------------------------------------------------------------------------------------
 
-    async def now_ms(self) -> int:
-        self._open()
+    def now_ms(self) -> int:
         return self._clock.now_ms()
 
     async def get(self, ids: Sequence[str]) -> list[ProcessRow | Tombstone | None]:

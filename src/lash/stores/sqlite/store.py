@@ -227,7 +227,7 @@ class SqliteStore:
     def _is_closed(self) -> bool:
         return self._writer is None
 
-    async def now_ms(self) -> int:
+    def now_ms(self) -> int:
         return self._clock()
 
     async def get(self, ids: Sequence[str]) -> list[ProcessRow | Tombstone | None]:

@@ -160,7 +160,7 @@ async def an_unknown_id_is_none_among_others(s: Stage) -> None:
 async def an_empty_write_does_nothing(s: Stage) -> None:
     """No operations, no verdicts."""
     equal(await s.store.write([]), [], "verdicts")
-    equal(await s.store.now_ms(), s.clock.now_ms, "time is the store's")
+    equal(s.store.now_ms(), s.clock.now_ms, "time is the store's")
 
 
 @case
