@@ -25,6 +25,8 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     │   ├── StoreTooNew             the database was written by a newer lash
     │   ├── StoreNotMigrated        the schema is not there, or old, and may not be changed from here
     │   ├── StoreMoved              the content was moved to another database
+    │   ├── StoreInUse              its content cannot be moved while somebody works on it
+    │   ├── StoreNotEmpty           nothing can be moved to where work is kept already
     │   └── NotADatabase            the file is something else
     ├── InfrastructureError     nobody's fault: the work stays claimable and is tried again
     │   ├── StoreUnavailable        locked, full, read-only or unreachable
@@ -153,6 +155,14 @@ class StoreNotMigrated(WiringError):
 
 class StoreMoved(WiringError):
     code = "store_moved"
+
+
+class StoreInUse(WiringError):
+    code = "store_in_use"
+
+
+class StoreNotEmpty(WiringError):
+    code = "store_not_empty"
 
 
 class NotADatabase(WiringError):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import fresh_url
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -28,6 +30,8 @@ def test_the_code_on_the_page_runs(page: Path, tmp_path: Path) -> None:
     script.write_text(code, encoding="utf-8")
     (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+    if "DATABASE_URL" in code:
+        environment["DATABASE_URL"] = fresh_url()
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )

@@ -9,16 +9,18 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from lash.cli.target import load_target
 from lash.core.process import ProcessRow, Tombstone
-from lash.errors import InfrastructureError, UsageError
+from lash.errors import InfrastructureError, LashError, StoreNotMigrated, UsageError
 from lash.runtime.runtime import Runtime
 from lash.runtime.watch import gone
+from lash.stores.naming import without_password
 from lash.wiring import Runtime as WiredRuntime, store_of
 
 T = TypeVar("T")
+FIRST_MIGRATION: Final = "0001_processes.sql"
 
 
 class NoUrl(UsageError):
@@ -38,7 +40,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def database_url(url: str | None) -> str:
     """``url``, checked to be one that outlives this command. Raises ``NoUrl`` and ``BadUrl``."""
     if not url:
-        raise NoUrl("Which database? Give --url sqlite:///file.db, or set LASH_URL.")
+        raise NoUrl("Which database? Give --url sqlite:///file.db or postgresql://user@host/database, or set LASH_URL.")
     store = store_of(url)
     if not all(store.facets.values()):
         raise NoUrl(f"{url} keeps nothing beyond one Python process, so there is nothing to see. Name a database file.")
@@ -51,8 +53,39 @@ async def opened(url: str | None, create: bool = False) -> AsyncGenerator[Runtim
     where = database_url(url)
     if not create:
         check_exists(where)
-    async with WiredRuntime(where, worker=False) as app:
+        where = unchanged(where)
+    app = WiredRuntime(where, worker=False)
+    try:
+        await app.open(with_worker=False)
+    except StoreNotMigrated as error:
+        raise nothing_there(error, url or "") from None
+    try:
         yield app
+    finally:
+        await app.close()
+
+
+def unchanged(url: str) -> str:
+    """The URL, with which no schema and no table is made on a server."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}migrate=verify"
+
+
+def nothing_there(error: StoreNotMigrated, url: str) -> LashError:
+    """The same for people who did not write ``migrate=verify`` themselves."""
+    path, missing = error.fields.get("path"), error.fields.get("missing")
+    if not isinstance(missing, list) or "migrate=verify" in url:
+        return error
+    if FIRST_MIGRATION in missing:
+        return NoDatabase(
+            f"There is no lash in {path}. Check --url and LASH_URL; `lash migrate` or a first start makes it.",
+            path=path,
+        )
+    names = ", ".join(map(str, cast("list[object]", missing)))
+    return StoreNotMigrated(
+        f"The database {path} was made by an older lash and lacks {names}. Run `lash migrate`.", **error.fields
+    )
 
 
 def check_exists(url: str) -> None:
@@ -79,7 +112,7 @@ def outlives_us(app: Runtime) -> bool:
 
 def url_of(app: Runtime) -> str:
     """Where an app keeps its work, for people."""
-    return app.url if isinstance(app, WiredRuntime) else "a store of its own"
+    return without_password(app.url) if isinstance(app, WiredRuntime) else "a store of its own"
 
 
 async def row_of(app: Runtime, process_id: str) -> ProcessRow:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from lash.cli import exits, output as out
-from lash.cli.serving import worker_command
+from lash.cli.serving import hand_down, worker_command
 from lash.cli.target import parse_target, source_folder
 
 LOOK_S: Final = 0.3
@@ -36,7 +36,8 @@ def dev(target: str, url: str | None, verbose: bool, as_json: bool) -> int:
     """Until Ctrl-C."""
     folder = source_folder(parse_target(target))
     tell(as_json, f"Watching {folder} for saved *.py files. Ctrl-C ends.", event="watching", folder=str(folder))
-    command = worker_command(target, url, verbose, as_json)
+    hand_down(url)
+    command = worker_command(target, verbose, as_json)
     stopping = stop_flag()
     while not stopping:
         seen = stamps_of(folder)

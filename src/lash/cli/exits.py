@@ -3,7 +3,7 @@
     0    done, and what was asked about is well
     1    done, but what was asked about is not: a process failed, a check or the demo found something
     2    wrong use or bad input: an unknown id or name, arguments that do not fit, a target that cannot be loaded
-    3    infrastructure: the store is unavailable, is no database, or was written by a newer lash
+    3    infrastructure: the store is unavailable, no database, moved away, in use, or written by a newer lash
     70   a defect of lash itself; the traceback is on stderr
     130  interrupted (Ctrl-C)
     141  whoever read the output went away

@@ -33,7 +33,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
-Url = Annotated[str | None, typer.Option("--url", envvar="LASH_URL", help="The database, as sqlite:///file.db.")]
+Url = Annotated[
+    str | None, typer.Option("--url", envvar="LASH_URL", help="The database: sqlite:///file.db or postgresql://….")
+]
 OwnUrl = Annotated[str | None, typer.Option("--url", envvar="LASH_URL", help="Another database than the target's own.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The process.")]
 TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", help="module:app or path/to/file.py[:app].")]
@@ -213,25 +215,40 @@ def prune(
 
 @app.command()
 def migrate(
-    sql: Annotated[bool, typer.Option("--sql", help="Print the migrations instead; needs no database.")] = False,
+    database: Annotated[str | None, typer.Argument(metavar="[URL]", help="The same as --url.")] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Print it as SQL instead; needs no database.")] = False,
+    dialect: Annotated[str | None, typer.Option("--dialect", help="With --sql: sqlite or postgres.")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Bring a database up to date, or make one."""
     from lash.cli import apps, upkeep
 
+    where = database or url
     if sql:
-        upkeep.print_migrations(as_json)
+        upkeep.print_migrations(where if database or not dialect else None, dialect, as_json)
     else:
-        apps.run(upkeep.migrate(url, as_json))
+        apps.run(upkeep.migrate(where, as_json))
+
+
+@app.command()
+def promote(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to move: sqlite:///file.db.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where to: postgresql://user@host/database.")],
+    as_json: Json = False,
+) -> None:
+    """Move a SQLite database to PostgreSQL, whole."""
+    from lash.cli import apps, upkeep
+
+    apps.run(upkeep.promote(source, target, as_json))
 
 
 @app.command()
 def doctor(url: Url = None, as_json: Json = False) -> int:
     """Is the database well, and is its work being served?"""
-    from lash.cli import apps, upkeep
+    from lash.cli import apps, doctor as examining
 
-    return apps.run(upkeep.doctor(url, as_json))
+    return apps.run(examining.doctor(url, as_json))
 
 
 @app.command()

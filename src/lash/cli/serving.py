@@ -240,7 +240,8 @@ class Supervisor:
 
 def supervise(target: str, url: str | None, count: int, verbose: bool, as_json: bool) -> int:
     """``lash worker TARGET --processes N``."""
-    command = worker_command(target, url, verbose, as_json)
+    hand_down(url)
+    command = worker_command(target, verbose, as_json)
     return asyncio.run(supervised(command, count, as_json))
 
 
@@ -248,10 +249,15 @@ async def supervised(command: Sequence[str], count: int, as_json: bool) -> int:
     return await Supervisor(command, count, as_json).run()
 
 
-def worker_command(target: str, url: str | None, verbose: bool, as_json: bool) -> list[str]:
+def hand_down(url: str | None) -> None:
+    """To the workers that are started from here. Among their arguments everybody could read its password."""
+    if url:
+        os.environ["LASH_URL"] = url
+
+
+def worker_command(target: str, verbose: bool, as_json: bool) -> list[str]:
     """A worker as a process of its own, of this same Python."""
     command = [sys.executable, "-m", "lash.cli.main", "worker", target]
-    command += [f"--url={url}"] if url else []
     command += ["--verbose"] if verbose else []
     return command + (["--json"] if as_json else [])
 

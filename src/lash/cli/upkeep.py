@@ -1,40 +1,24 @@
-"""``migrate`` and ``doctor``: is the database up to date, and is it and the work in it well.
-
-A check says ok, warn or fail and then why, in words. ``fail`` means that work will not get done or may be lost, and
-only that makes the exit code 1; a ``warn`` is worth a look.
-"""
+"""``migrate`` and ``promote``: a database is made, brought up to date, or moved to a server, whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Final, Literal
+import sys
+from typing import Final
 
-from lash.abc.store import ProcessFilter, WorkerRecord
-from lash.cli import exits, output as out
-from lash.cli.apps import database_url, opened
-from lash.cli.documents import list_in, object_in, state_of, worker_document
-from lash.core.outcome import Status
-from lash.core.process import EXTERNAL, ProcessRow, lane_of
-from lash.limits import CANCEL_GRACE_MS, PAGE_ROWS_MAX
+from lash.cli import output as out
+from lash.cli.apps import NoUrl, opened
+from lash.cli.documents import list_in
+from lash.errors import BadUrl, InvalidArguments
+from lash.stores.naming import without_password
+from lash.wiring import store_of
 
-OVERDUE_MS: Final = 30_000
-"""A row that is due this long and unclaimed is not just about to be claimed."""
-WAL_BYTES_WARN: Final = 256 * 1024 * 1024
-"""A log that grows this far beyond its normal size: somebody keeps an old read transaction open."""
-FSYNC_US_WARN: Final = 20_000
-"""A commit takes at least one fsync; slower disks are felt in every step."""
-
-Verdict = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question a doctor asks."""
-
-    name: str
-    verdict: Verdict
-    words: str
+NOUNS: Final = {
+    "processes": "process",
+    "events": "event",
+    "journal entries": "journal entry",
+    "tombstones": "tombstone",
+    "blobs": "blob",
+}
 
 
 # migrate -----------------------------------------------------------------------------------------------------------
@@ -51,118 +35,69 @@ async def migrate(url: str | None, as_json: bool) -> None:
     out.say(f"{about.get('path')} is up to date: {', '.join(names)}")
 
 
-def print_migrations(as_json: bool) -> None:
-    """Every migration as SQL, for whoever applies them by hand. Needs no database."""
-    from lash.stores.sqlite import migration_sql
+def print_migrations(url: str | None, dialect: str | None, as_json: bool) -> None:
+    """Everything as SQL, for whoever applies it by hand. Needs no database, only its kind and its schema."""
+    from lash.stores.sql.migrations import migrations
+    from lash.stores.sql.script import DEFAULT_SCHEMA, DIALECTS, script
 
+    named, schema = kind_of(url) if url else (None, DEFAULT_SCHEMA)
+    wanted = dialect or named or "sqlite"
+    if wanted not in DIALECTS:
+        raise InvalidArguments(f"--dialect {wanted!r} is not known: use {' or '.join(DIALECTS)}.")
+    if dialect and named and dialect != named:
+        raise InvalidArguments(f"--dialect {dialect} does not fit {without_password(url or '')}. Leave one out.")
+    text = script(wanted, schema)
     if as_json:
-        out.print_json({"migrations": [{"name": name, "sql": sql} for name, sql in migration_sql()]})
+        files = [{"name": item.name, "sql": item.sql} for item in migrations(wanted)]
+        out.print_json({"dialect": wanted, "migrations": files, "script": text})
         return
-    for name, sql in migration_sql():
-        out.say(f"-- {name}")
-        print(sql)
+    print(text, end="", flush=True)
+    if not dialect and not named:
+        out.remark("This is for SQLite. For PostgreSQL: lash migrate --sql postgresql://…, or --dialect postgres.")
 
 
-# doctor ------------------------------------------------------------------------------------------------------------
+def kind_of(url: str) -> tuple[str, str]:
+    """Dialect and schema of a URL. Raises ``BadUrl``, and ``NoUrl`` for a store without tables."""
+    store = store_of(url)
+    place = getattr(store, "place", None)
+    if place is not None:
+        return "postgres", str(place.schema)
+    if not all(store.facets.values()):
+        raise NoUrl(f"{url} has no tables. Name sqlite:///file.db or postgresql://….")
+    return "sqlite", ""
 
 
-async def doctor(url: str | None, as_json: bool) -> int:
-    where = database_url(url)
-    async with opened(where) as app:
-        about = await app.store.diagnose()
-        workers = await app.store.workers()
-        rows = await app.store.page(ProcessFilter(Status.RUNNING, limit=PAGE_ROWS_MAX))
-        now_ms = app.store.now_ms()
-    checks = [*store_checks(about), *work_checks(rows, workers, now_ms)]
-    failed = any(check.verdict == "fail" for check in checks)
+# promote -----------------------------------------------------------------------------------------------------------
+
+
+async def promote(source: str, target: str, as_json: bool) -> None:
+    """Move everything of a SQLite file to PostgreSQL, or finish a move that was cut off."""
+    path = sqlite_path(source)
+    store_of(target)  # a target that names no store is told first
+    from lash.stores import promote as moving
+
+    def tell(phase: str) -> None:
+        if not as_json and sys.stderr.isatty():
+            out.remark(f"… {phase}")
+
+    done = await moving.promote(path, target, phase=tell)
     if as_json:
-        live = [worker_document(worker, now_ms) for worker in workers]
-        document = {"ok": not failed, "checks": [asdict(check) for check in checks], "store": about, "workers": live}
+        document = {"source": done.source, "target": done.target, "moved": dict(done.moved), "already": done.already}
         out.print_json(document)
+        return
+    if done.already:
+        out.say(f"Everything in {done.source} is in {done.target} already.")
     else:
-        out.table(("", "check", "finding"), [(check.verdict, check.name, check.words) for check in checks])
-        out.heading("Store")
-        shown = {name: value for name, value in about.items() if value not in ([], {})}
-        out.facts((name, words_of(value)) for name, value in shown.items())
-    return exits.FAILED if failed else exits.OK
+        counts = [out.count_of(number, NOUNS.get(noun, noun), noun) for noun, number in done.moved.items()]
+        out.say(f"Moved to {done.target}: {', '.join(counts)}.")
+    out.say(f"{done.source} is shut for good. Name the new database in your app and in LASH_URL, and start workers.")
 
 
-def words_of(value: object) -> str:
-    if (counts := object_in(value)) is not None:
-        return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    return ", ".join(str(item) for item in list_in(value) or [value])
-
-
-def store_checks(about: dict[str, object]) -> list[Check]:
-    """What the store says about itself; a fact it does not know is not judged."""
-    checks = [Check("opened", "ok", f"the {about.get('store')} store opened, and its schema is current")]
-    if "integrity" in about:
-        sound = about["integrity"] == "ok"
-        words = "SQLite finds no damage" if sound else f"SQLite says: {about['integrity']}. Restore a backup."
-        checks.append(Check("integrity", "ok" if sound else "fail", words))
-    if about.get("journal_mode") not in (None, "wal"):
-        words = f"journal_mode is {about['journal_mode']}, not wal: readers and writers block one another"
-        checks.append(Check("journal mode", "fail", words))
-    if about.get("synchronous") == "normal":
-        checks.append(Check("sync", "warn", "sync=normal: a power failure may lose the last commits"))
-    fsync_us = about.get("fsync_us")
-    if isinstance(fsync_us, (int, float)) and fsync_us > FSYNC_US_WARN:
-        words = f"one fsync takes {fsync_us / 1_000:.0f} ms on this disk; each step waits for at least one"
-        checks.append(Check("disk", "warn", words))
-    wal_bytes = about.get("wal_bytes")
-    if isinstance(wal_bytes, int) and wal_bytes > WAL_BYTES_WARN:
-        words = f"the log is {wal_bytes // 1024**2} MiB: some program keeps an old read transaction open"
-        checks.append(Check("log", "warn", words))
-    return checks
-
-
-def work_checks(rows: Sequence[ProcessRow], workers: Sequence[WorkerRecord], now_ms: int) -> list[Check]:
-    """Looks at the newest thousand running processes."""
-    served = {lane for worker in workers for lane in worker.lanes}
-    ours = [row for row in rows if row.record.spec.kind != EXTERNAL]
-    by_state: dict[str, list[ProcessRow]] = {}
-    for row in ours:
-        by_state.setdefault(state_of(row, now_ms), []).append(row)
-    unserved = [row for row in ours if lane_of(row.record.spec) not in served]
-    due = [row for row in (*by_state.get("ready", ()), *by_state.get("lost", ())) if overdue(row, now_ms)]
-    stuck = [row for row in ours if cancel_is_stuck(row, now_ms)]
-    checks = [workers_check(workers, len(ours))]
-    if unserved and workers:
-        names = ", ".join(sorted({row.record.spec.name for row in unserved})[:5])
-        checks.append(Check("served", "fail", f"{few(unserved)}: no live worker has their code ({names})"))
-    elif ours and workers:
-        checks.append(Check("served", "ok", "every running process has a live worker that knows its code"))
-    blocked = by_state.get("blocked", [])
-    reasons = ", ".join(sorted({row.record.blocked.reason for row in blocked if row.record.blocked is not None}))
-    checks.append(Check("blocked", "fail" if blocked else "ok", f"{few(blocked)} ({reasons})" if blocked else "none"))
-    checks.append(Check("overdue", "warn" if due else "ok", f"due and unclaimed: {few(due)}" if due else "none"))
-    if stuck:
-        checks.append(Check("cancels", "warn", f"asked to cancel long ago and still here: {few(stuck)}"))
-    return checks
-
-
-def workers_check(workers: Sequence[WorkerRecord], waiting: int) -> Check:
-    if workers:
-        names = ", ".join(worker.owner for worker in workers[:5])
-        return Check("workers", "ok", f"{out.count_of(len(workers), 'live worker')}: {names}")
-    if waiting:
-        left = out.count_of(waiting, "process is", "processes are")
-        return Check("workers", "warn", f"no worker is alive, and {left} not finished: lash worker TARGET")
-    return Check("workers", "ok", "none alive, and nothing to do")
-
-
-def overdue(row: ProcessRow, now_ms: int) -> bool:
-    at_ms = row.until_ms if row.owner is not None else row.due_ms
-    return at_ms is not None and at_ms < now_ms - OVERDUE_MS
-
-
-def cancel_is_stuck(row: ProcessRow, now_ms: int) -> bool:
-    request = row.record.cancel_requested
-    return request is not None and request.at_ms < now_ms - 2 * CANCEL_GRACE_MS
-
-
-def few(rows: Sequence[ProcessRow]) -> str:
-    """Some ids, and how many there are."""
-    names = ", ".join(row.record.id for row in rows[:3])
-    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-    return f"{names}{more} (lash explain says why)" if rows else "none"
+def sqlite_path(source: str) -> str:
+    """Raises ``BadUrl``."""
+    if not source.startswith("sqlite://"):
+        raise BadUrl(
+            f"Only SQLite can be moved: name the source as sqlite:///file.db, not {without_password(source)!r}. "
+            "The order is: lash promote SOURCE TARGET."
+        )
+    return str(getattr(store_of(source), "path", ""))

@@ -42,8 +42,12 @@ SETTINGS: Final = {
     "shared_buffers": "64MB",
     "log_min_messages": "log",
 }
-KEEPER: Final = 'trap "" INT TERM; "$@" & pid=$!; cat >/dev/null; kill -INT $pid 2>/dev/null; wait $pid'
-"""Runs the server until its standard input ends, which happens however the starter ends."""
+KEEPER: Final = (
+    'trap "" INT TERM; "$@" & pid=$!; cat >/dev/null; '
+    'kill -INT $pid $(head -n 1 "$0/postmaster.pid") 2>/dev/null; wait $pid'
+)
+"""Runs the server until its standard input ends, which happens however the starter ends, and also one that was
+started in its place. ``$0`` is the data folder."""
 
 
 class PostgresMissing(InfrastructureError):
@@ -68,10 +72,20 @@ class Cluster:
 
     def restart(self, mode: str = "fast") -> None:
         """Stop the server (``fast``, or ``immediate`` as in a crash) and start it again."""
+        self.stop(mode)
+        self.start()
+
+    def stop(self, mode: str = "fast") -> None:
+        """Returns once it is down."""
+        self._control("stop", "-m", mode)
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        self._control("start", "-l", os.path.join(self.folder, "log"))
+
+    def _control(self, *words: str) -> None:
         tool = os.path.join(self.binaries, "pg_ctl")
-        data = os.path.join(self.folder, "data")
-        command = [tool, "restart", "-D", data, "-m", mode, "-w", "-s", "-l", os.path.join(self.folder, "log")]
-        run(command, self.folder)
+        run([tool, *words, "-D", os.path.join(self.folder, "data"), "-w", "-s"], self.folder)
 
 
 @contextmanager
@@ -114,7 +128,7 @@ def start(binaries: str, folder: str, data: str, user: pwd.struct_passwd | None)
         if user is not None:
             os.chown(log.name, user.pw_uid, user.pw_gid)
         keeper = subprocess.Popen(
-            ["sh", "-c", KEEPER, "sh", *server],
+            ["sh", "-c", KEEPER, data, *server],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

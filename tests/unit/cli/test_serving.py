@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lash.cli import exits, serving
-from lash.cli.serving import Supervisor, worker_command
+from lash.cli.serving import Supervisor, hand_down, worker_command
 from tests.unit.cli.kit import DEADLINE_S, Cli
 
 CHILD = """
@@ -146,9 +146,17 @@ def test_a_worker_whose_supervisor_is_gone_drains(crew: Crew) -> None:
 
 
 def test_the_command_of_a_child_is_this_python_with_the_same_options() -> None:
-    command = worker_command("jobs:app", "sqlite:///x.db", verbose=True, as_json=True)
+    command = worker_command("jobs:app", verbose=True, as_json=True)
     assert command[:4] == [sys.executable, "-m", "lash.cli.main", "worker"]
-    assert command[4:] == ["jobs:app", "--url=sqlite:///x.db", "--verbose", "--json"]
+    assert command[4:] == ["jobs:app", "--verbose", "--json"]
+
+
+def test_children_inherit_the_database_where_nobody_can_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LASH_URL", "sqlite:///before.db")
+    hand_down("postgresql://me:secret@h/d")
+    assert os.environ["LASH_URL"] == "postgresql://me:secret@h/d"
+    hand_down(None)
+    assert os.environ["LASH_URL"] == "postgresql://me:secret@h/d"
 
 
 def test_a_worker_without_processes_is_refused(cli: Cli) -> None:

@@ -21,12 +21,14 @@ NAP_AT_ONCE_MS: Final = 900
 """A longer timer is slept in pieces, so that the body stays with its worker; of every fifth file it is slept at once,
 and the body parks meanwhile."""
 FLAKY_ONE_IN: Final = 20
+SETTING: Final = "LASH_DEMO_SETTING"
+"""Name of the environment variable."""
 RETRY: Final = lash.Retry(attempts=4, initial="150ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a worker of the demo must know; told on its command line as JSON."""
+    """What a worker of the demo must know; told in its environment as JSON."""
 
     url: str
     profile: str

@@ -19,6 +19,7 @@ from lash.cli.demo.plan import Plan, make_plan
 from lash.cli.demo.reckoning import reckon, reckoning_document
 from lash.cli.demo.story import DemoFailed, Story
 from lash.cli.demo.view import say_plan, say_reckoning, view_for
+from lash.stores.naming import without_password
 
 
 def demo(folder: str | None, seconds: int, url: str | None, keep: bool, as_json: bool) -> int:
@@ -36,7 +37,7 @@ def demo(folder: str | None, seconds: int, url: str | None, keep: bool, as_json:
         raise
     finally:
         if kept:
-            out.remark(f"Kept: {place}. Look into it with: lash ls --url {where}")
+            out.remark(f"Kept: {place}. Look into it with: lash ls --url {without_password(where)}")
         else:
             shutil.rmtree(place, ignore_errors=True)
     return code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lash.cli.demo.app import Setting
+from lash.cli.demo.app import SETTING, Setting
 
 DISMISS_S: Final = 15.0
 """For draining at the end; the steps of the demo take milliseconds."""
@@ -52,10 +53,16 @@ class Crew:
 
     def start(self) -> Member:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "lash.cli.demo.worker", self.setting.as_json(), str(theirs.fileno())]
+        command = [sys.executable, "-m", "lash.cli.demo.worker", str(theirs.fileno())]
+        environment = os.environ | {SETTING: self.setting.as_json()}  # not an argument: the URL may hold a password
         with theirs, self.log.open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(theirs.fileno(),)
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs.fileno(),),
             )
         member = Member(f"worker {chr(ord('A') + len(self.members))}", process, ours)
         self.members.append(member)

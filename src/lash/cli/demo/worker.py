@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from lash.cli.demo.app import Setting, build_app
+from lash.cli.demo.app import SETTING, Setting, build_app
 from lash.cli.serving import hold_on_to
 from lash.runtime.report import Counters
 from lash.runtime.runtime import Runtime
@@ -53,9 +53,9 @@ def write_counters(folder: Path, counters: Counters, ended: bool) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    setting = Setting.of_json(arguments[0])
+    setting = Setting.of_json(os.environ[SETTING])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
-    asyncio.run(serve(build_app(setting, worker=True), Path(setting.counters), int(arguments[1])))
+    asyncio.run(serve(build_app(setting, worker=True), Path(setting.counters), int(arguments[0])))
 
 
 if __name__ == "__main__":

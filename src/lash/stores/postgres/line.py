@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from lash.errors import LashError, NotADatabase, StoreUnavailable
+from lash.errors import BadUrl, LashError, NotADatabase, StoreUnavailable
 from lash.limits import RECONNECT_DEADLINE_MS
 from lash.stores.postgres.place import Place
 
@@ -32,6 +32,7 @@ PLANS: Final = {
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
     "jit": "off",
+    "default_transaction_isolation": "read committed",
 }
 """Every statement of ours goes through an index from a short list; a table whose statistics are new must not change
 that, nor the order in which rows are locked."""
@@ -68,8 +69,17 @@ HOPELESS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ClientConfigurationError,
+    asyncpg.UndefinedObjectError,
 )
 """Trying again would not help."""
+
+
+class Unsent(ConnectionResetError):
+    """The connection had ended before anything was sent over it."""
+
+
+UNWRITTEN = (Unsent, asyncpg.IdleInTransactionSessionTimeoutError)
+"""Of ``LOST``: what was to be committed surely was not."""
 
 
 @contextmanager
@@ -79,7 +89,11 @@ def closed_is_lost(connection: asyncpg.Connection[Any]) -> Generator[None]:
         yield
     except asyncpg.InterfaceError as error:
         if connection.is_closed():
-            raise ConnectionResetError(str(error)) from error
+            raise Unsent(str(error)) from error
+        raise
+    except asyncpg.InternalClientError as error:
+        if "cannot switch to state" in str(error):  # it had just ended, and the driver was about to begin
+            raise Unsent(str(error)) from error
         raise
 
 
@@ -169,9 +183,13 @@ ADVICE: Final[list[tuple[type[BaseException], str]]] = [
     (asyncpg.InvalidPasswordError, "Check user and password in the URL."),
     (asyncpg.InvalidAuthorizationSpecificationError, "Check the user in the URL, and the server's pg_hba.conf."),
     (asyncpg.InvalidCatalogNameError, "Create the database first: CREATE DATABASE …"),
+    (asyncpg.UndefinedObjectError, "Check the options in the URL: those that are not ours go to the server."),
     (asyncpg.InsufficientPrivilegeError, "Grant this role what docs/operations.md lists."),
     (asyncpg.UndefinedTableError, "Is the schema right? `lash migrate` makes the tables."),
-    (asyncpg.InvalidSchemaNameError, "Is the schema right? `lash migrate` makes the tables."),
+    (
+        asyncpg.InvalidSchemaNameError,
+        "Is the schema right, and has this role what docs/operations.md lists? `lash migrate` makes the tables.",
+    ),
     (asyncpg.ReadOnlySQLTransactionError, "This server is read-only: name the primary in the URL."),
     (asyncpg.DiskFullError, "The server's disk is full. Free some space; work goes on by itself."),
     (
@@ -189,7 +207,11 @@ def explained(error: BaseException, place: Place) -> LashError:
     reason = str(error) or type(error).__name__
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return NotADatabase(f"There is no such database at {place.name}: {reason}. {ADVICE[2][1]}", path=place.name)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return BadUrl(f"The URL of {place.name} cannot be used: {reason.rstrip('.')}.")
     advice = next((words for kind, words in ADVICE if isinstance(error, kind)), "The work stays claimable.")
+    if "startup parameter" in reason:
+        advice = "This is a pooler: add pooler=transaction to the URL, or name the server itself."
     return StoreUnavailable(
         f"The database {place.name} is unavailable: {reason.rstrip('.')}. {advice}", path=place.name, reason=reason
     )

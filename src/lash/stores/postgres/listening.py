@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -19,7 +20,7 @@ from lash.stores.postgres.line import ALIVE, LOST, Line, closed_is_lost
 from lash.stores.postgres.place import Place
 
 log = logging.getLogger("lash.store")
-PAUSE_S: Final = (0.05, 5.0)
+PAUSE_S: Final = (0.05, 1.0)
 
 
 class Listening:
@@ -32,6 +33,7 @@ class Listening:
         self._own_pid = own_pid
         self._broken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._echoes: dict[object, asyncio.Event] = {}
 
     async def open(self) -> None:
         """Listen from now on. Where that cannot be had, keep trying."""
@@ -70,8 +72,24 @@ class Listening:
         if connection is self.line.connection:
             self._broken.set()
 
+    async def echo(self, send: Callable[[str], Awaitable[object]], within_s: float) -> bool:
+        """Whether what another connection sends is heard on this one."""
+        word = uuid.uuid4().hex
+        heard = self._echoes[word] = asyncio.Event()
+        try:
+            await send(word)
+            async with asyncio.timeout(within_s):
+                await heard.wait()
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            del self._echoes[word]
+
     def _notified(self, connection: object, pid: int, channel: str, payload: object) -> None:
-        if pid != self._own_pid():
+        if (echo := self._echoes.get(payload)) is not None:
+            echo.set()
+        elif pid != self._own_pid():
             self._heard()
 
     async def close(self) -> None:

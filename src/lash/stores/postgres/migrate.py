@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import asyncpg
@@ -10,17 +9,7 @@ import asyncpg
 from lash.errors import StoreNotMigrated
 from lash.stores.postgres.place import Place
 from lash.stores.sql.migrations import Migration, lacking
-
-TABLE = (
-    "CREATE TABLE IF NOT EXISTS lash_migration "
-    "(number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_ms bigint NOT NULL)"
-)
-
-
-def lock_number(*words: str) -> int:
-    """An advisory lock's number for a name: 63 bits."""
-    digest = hashlib.blake2b(":".join(words).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+from lash.stores.sql.script import TABLES, migration_lock
 
 
 async def migrate(connection: asyncpg.Connection[Any], known: list[Migration], place: Place, now_ms: int) -> None:
@@ -30,16 +19,17 @@ async def migrate(connection: asyncpg.Connection[Any], known: list[Migration], p
         return
     if place.migrate == "verify":
         raise StoreNotMigrated(
-            f"The database {place.name} lacks {', '.join(item.name for item in missing)}, and migrate=verify forbids "
-            "to change it here. Run `lash migrate` as a role that may, or what `lash migrate --sql` prints.",
+            f"The database {place.name} lacks {', '.join(item.name for item in missing)}, and migrate=verify "
+            "changes nothing. Run `lash migrate` without it as the role that owns the schema, or hand what "
+            "`lash migrate --sql` prints to psql.",
             path=place.name,
             missing=[item.name for item in missing],
         )
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", lock_number("lash migrate", place.schema))
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", migration_lock(place.schema))
         if not await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", place.schema):
             await connection.execute(f"CREATE SCHEMA {place.schema}")
-        await connection.execute(TABLE)
+        await connection.execute(TABLES["postgres"])
         for item in lacking(await applied(connection), known, place.name):
             await connection.execute(item.sql)
             await connection.execute(

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from lash.errors import BadUrl
 from lash.stores.naming import without_password
+from lash.stores.sql.script import DEFAULT_SCHEMA
 
-DEFAULT_SCHEMA: Final = "lash"
 SCHEMA_FORM: Final = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 """Usable without quotes, and short enough for the name of a channel."""
 
@@ -38,12 +38,15 @@ def place_of(url: str) -> Place:
 
     Every other option of the query is the driver's (``sslmode``, ``host`` for a socket's folder …).
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host = parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        raise BadUrl(f"{without_password(url)!r} is no PostgreSQL URL: {error}.") from None
+    except ValueError:  # whose text may hold a part of the password
+        raise BadUrl(
+            f"{without_password(url)!r} is no PostgreSQL URL: write postgresql://user:password@host:5432/database, and "
+            "signs like / ? # @ in a password as %2F %3F %23 %40."
+        ) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", DEFAULT_SCHEMA)
     if SCHEMA_FORM.fullmatch(schema) is None:

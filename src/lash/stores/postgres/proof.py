@@ -15,8 +15,8 @@ import asyncpg
 
 from lash.errors import LashError
 from lash.stores.postgres.line import ALIVE, LOST, Line, explained, fetch
-from lash.stores.postgres.migrate import lock_number
 from lash.stores.postgres.place import Place
+from lash.stores.sql.script import lock_number
 
 log = logging.getLogger("lash.store")
 GRACE_S: Final = 1.5

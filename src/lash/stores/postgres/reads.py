@@ -20,7 +20,7 @@ from lash.errors import StoreUnavailable
 from lash.limits import READ_LINES_MAX, RECONNECT_DEADLINE_MS
 from lash.stores.postgres.facts import Known
 from lash.stores.postgres.fetching import learn_lanes
-from lash.stores.postgres.line import LOST, Line, explained, fetch, pinned
+from lash.stores.postgres.line import AGAIN, LOST, Line, explained, fetch, pinned
 from lash.stores.postgres.place import Place
 from lash.stores.sql.rows import (
     ENTRY_SQL,
@@ -92,8 +92,9 @@ class Readers:
                     try:
                         async with pinned(connection, self.place):
                             return await fetch(connection, sql, *values)
-                    except LOST as error:
-                        line.drop()
+                    except (*LOST, *AGAIN) as error:
+                        if isinstance(error, LOST):
+                            line.drop()
                         if loop.time() > ends:
                             raise explained(error, self.place) from error
                     except asyncpg.PostgresError as error:
@@ -204,11 +205,11 @@ class Reads:
 
     async def _histories(self, asked: Sequence[tuple[int, int, asyncio.Future[list[Entry]]]]) -> None:
         try:
-            found: list[list[Entry]] = [[] for _ in asked]
+            found = [list[Entry]() for _ in asked]
             for place, *columns in await self.fetch(
                 HISTORY_SQL, [item[0] for item in asked], [item[1] for item in asked]
             ):
-                found[place - 1].append(unpack_entry(columns))
+                found[int(place) - 1].append(unpack_entry(columns))
             for (_, _, answer), entries in zip(asked, found, strict=True):
                 if not answer.done():
                     answer.set_result(entries)

@@ -183,7 +183,6 @@ class PostgresStore:
             "store": "postgres",
             "durable": True,
             "path": self.place.name,
-            "listening": opened.listening.working,
             "pooler": self.place.pooler,
             "batches": opened.writer.batches,
             "batches_repeated": opened.writer.repeated,
@@ -192,7 +191,7 @@ class PostgresStore:
             "workers": [worker.owner for worker in await self.workers()],
         }
         known = migrations("postgres")
-        return about | await doctor.examine(opened.readers, known, self.place.schema, self._clock.now_ms())
+        return about | await doctor.examine(opened.readers, opened.listening, known, self._clock.now_ms())
 
     # Hints ---------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from lash.limits import BUSY_DEADLINE_MS
 from lash.stores.postgres.clock import Clock, local_ms
 from lash.stores.postgres.facts import Changed, Facts, Known, Missing
 from lash.stores.postgres.fetching import Fetcher, Query
-from lash.stores.postgres.line import AGAIN, LOST, Line, explained, fetch, say
+from lash.stores.postgres.line import AGAIN, LOST, UNWRITTEN, Line, explained, fetch, say
 from lash.stores.postgres.picture import Picture
 from lash.stores.postgres.writing import Written, written
 from lash.stores.sql.perform import perform
@@ -33,7 +33,7 @@ UNLOCKED: Final = 3
 ROUNDS_MAX: Final = 1_000
 """Fetches of one batch: a family tree is fetched level by level."""
 PAUSE_S: Final = 0.01
-BEGIN: Final = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 5000"
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 5000"
 """A Python process that is stopped within a transaction must not hold its locks for longer."""
 
 
@@ -162,7 +162,7 @@ class Writer:
         try:
             same, ok, at_ms, *_ = (await fetch(connection, sql, *values))[0]
         except LOST as error:
-            if alone:
+            if alone and not isinstance(error, UNWRITTEN):
                 raise Unsure from error
             raise
         self.clock.heard(at_ms, sent_ms)
@@ -174,6 +174,8 @@ class Writer:
             try:
                 await say(connection, "COMMIT")
             except LOST as error:
+                if isinstance(error, UNWRITTEN):
+                    raise
                 raise Unsure from error
         for row, columns in writes.settled():
             self.known.settle(row, columns)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 from lash.errors import StoreMoved, StoreTooNew
 
 PROMOTED: int = 1_000_000
-"""Number of the mark on a database whose content was moved to another one. No lash ever opens it, old ones included,
-because none has a migration of that number."""
+"""Number of the mark on a database whose content is being moved to another one. No lash ever opens it, old ones
+included, because none has a migration of that number."""
+MOVED: int = PROMOTED + 1
+"""The same once everything has arrived there."""
 
 
 class Migration(NamedTuple):
@@ -46,6 +48,13 @@ def lacking(there: Mapping[int, tuple[str, str]], known: Sequence[Migration], pl
     newest = max(there, default=0)
     if newest >= PROMOTED:
         where = there[newest][0]
+        if newest < MOVED:
+            raise StoreMoved(
+                f"The content of {place} is being moved to {where}, or that was cut off: repeat `lash promote` with "
+                "the same target to finish it.",
+                path=place,
+                moved_to=where,
+            )
         raise StoreMoved(f"The content of {place} was moved to {where}. Use that one.", path=place, moved_to=where)
     if newest > known[-1].number:
         raise StoreTooNew(

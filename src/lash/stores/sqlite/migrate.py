@@ -6,11 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from lash.stores.sql.migrations import Migration, lacking
-
-TABLE = (
-    "CREATE TABLE IF NOT EXISTS lash_migration "
-    "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_ms INTEGER NOT NULL)"
-)
+from lash.stores.sql.script import TABLES
 
 
 def migrate(connection: sqlite3.Connection, known: list[Migration], path: str, now_ms: int) -> None:
@@ -18,7 +14,7 @@ def migrate(connection: sqlite3.Connection, known: list[Migration], path: str, n
     if lacking(applied(connection), known, path):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.execute(TABLE)
+            connection.execute(TABLES["sqlite"])
             for migration in lacking(applied(connection), known, path):
                 for statement in statements(migration.sql):
                     connection.execute(statement)

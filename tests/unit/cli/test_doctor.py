@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lash.abc.store import WorkerRecord
-from lash.cli.upkeep import store_checks, work_checks
+from lash.cli.doctor import store_checks, work_checks
 from lash.core.process import Blocked, CancelRequest, FirstStarted, Lane, ProcessRecord, ProcessRow, ProcessSpec
 
 NOW = 1_800_000_000_000
