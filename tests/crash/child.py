@@ -1,4 +1,4 @@
-"""One life in a Python process of its own, which SIGKILLs itself: ``child.py DB SCENARIO MODE WRITE WHEN LEDGER``.
+"""One life in a Python process of its own, which SIGKILLs itself: ``child.py URL SCENARIO MODE WRITE WHEN LEDGER``.
 
 Exit code 0: the life was over before it came to that write.
 """
@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 
 from tests.crash.lives import EAGER, PATIENT, Life
 from tests.crash.scenarios import LEDGER, SCENARIOS
@@ -20,10 +19,10 @@ class Doomed(Life):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(path: str, scenario: str, mode: str, crash_at: str, when: str, ledger: str) -> None:
+def main(url: str, scenario: str, mode: str, crash_at: str, when: str, ledger: str) -> None:
     LEDGER.path = ledger
     modes = {mode.name: mode for mode in (EAGER, PATIENT)}
-    asyncio.run(Doomed(SCENARIOS[scenario], Path(path), modes[mode], int(crash_at), when).run())  # type: ignore[arg-type]
+    asyncio.run(Doomed(SCENARIOS[scenario], url, modes[mode], int(crash_at), when).run())  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

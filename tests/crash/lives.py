@@ -1,20 +1,16 @@
-"""One life of a runtime over one SQLite file: until it is done, or until the write it is to die at.
+"""One life of a runtime on one database: until it is done, or until the write it is to die at.
 
-A life that dies leaves what SIGKILL leaves: no lease released, no worker discharged, its lock gone, its log not folded
-back into the database (a bystander keeps the file open).
+A life that dies leaves what SIGKILL leaves: no lease released, no worker discharged, its lock gone, its connections
+broken, the log of a SQLite file not folded back into it (a bystander keeps the file open).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sqlite3
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from lash.abc.store import ProcessFilter, Store
@@ -23,10 +19,10 @@ from lash.errors import StoreUnavailable
 from lash.runtime.opening import Opening
 from lash.runtime.runtime import Runtime
 from lash.runtime.settings import settings_of
-from lash.stores.sqlite import SqliteStore
 from lash.testing.checkers import check_store
 from lash.testing.faults import FaultyStore
-from tests.crash.scenarios import LEDGER, Scenario
+from tests.crash.places import DurableStore, commit_in_thread, store_on
+from tests.crash.scenarios import LEDGER, Scenario, asked
 
 When = Literal["before", "after"]
 LIFE_S = 30
@@ -51,27 +47,6 @@ EAGER = Mode("eager", "0ms", 0, in_thread=False)
 PATIENT = Mode("patient", "40ms", 100, in_thread=True)
 
 
-@contextmanager
-def fast_folder() -> Iterator[Path]:
-    """A folder in memory where the machine has one: what is killed here is a process, never the machine."""
-    memory = Path("/dev/shm")
-    parent = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="lash-crash-", dir=parent) as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def bystander(path: Path) -> Iterator[sqlite3.Connection]:
-    """Keeps the file open, so that the last connection of a dying life does not fold the log back."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        yield connection
-    finally:
-        connection.close()
-
-
 def runtime_on(store: Store, mode: Mode, concurrency: int = 64) -> Runtime:
     settings = settings_of(concurrency, "2s", mode.linger, mode.resident, "2s", "default", None)
     return Runtime(store, LocalEngine(store), settings, True)
@@ -89,12 +64,12 @@ class Life:
     """``await life.run()`` is what the caller was told, or None when the life ended at write ``crash_at``."""
 
     def __init__(
-        self, scenario: Scenario, path: Path, mode: Mode, crash_at: int = 0, when: When = "before", first: bool = True
+        self, scenario: Scenario, url: str, mode: Mode, crash_at: int = 0, when: When = "before", first: bool = True
     ) -> None:
         self.scenario = scenario
         self.mode = mode
         self.first = first
-        self.inner = SqliteStore(str(path), sync=mode.sync)
+        self.inner = store_on(url, mode.sync)
         self.store = Dying(self.inner, crash_at, when, self._die)
         self.app = runtime_on(self.store, mode)
         self.dead = asyncio.Event()
@@ -133,7 +108,7 @@ class Life:
         await self.app.open()
         self.opening = self.app._opening
         if self.mode.in_thread:
-            self.inner.commit_in_thread()
+            commit_in_thread(self.inner)
         if self.first and self.scenario.leave is not None:
             told = await self.scenario.leave(self.app)
         else:
@@ -166,6 +141,46 @@ class Life:
                 opening._threads.shutdown(wait=True)
         with suppress(StoreUnavailable):
             self.inner.crash()
+
+
+async def undying(
+    scenario: Scenario, store: Store, inner: DurableStore, mode: Mode, checking: Callable[[bool], None] | None = None
+) -> object:
+    """What the caller is told in a life whose store may fail and where nobody dies, or what went wrong.
+
+    ``checking`` hears True before everything is looked at and asked for again, and False before the end.
+    """
+    app = runtime_on(store, mode)
+    scenario.register(app)
+    told: object
+    try:
+        async with asyncio.timeout(LIFE_S):
+            await asked(app.open)
+            if mode.in_thread:
+                commit_in_thread(inner)
+            told = await scenario.drive(app)
+            if checking is not None:
+                checking(True)
+            assert await scenario.drive(app) == told, "asked again, the caller was told something else"
+            assert await check_store(inner) == scenario.processes
+    except TimeoutError:
+        told = "hangs"
+    except AssertionError as error:
+        told = str(error)
+    finally:
+        if checking is not None:
+            checking(False)
+        await app.close()
+    return told
+
+
+def judge_undying(scenario: Scenario, told: object) -> list[str]:
+    """A failing store is no crash: it costs no attempt, and only what runs once may be given up for it."""
+    allowed = scenario.outcomes if scenario.performs_max == 1 else scenario.outcomes[:1]
+    faults = judge(scenario, told, 1)
+    if told not in allowed:
+        faults.append(f"the caller was told {told!r}, expected one of {allowed!r}")
+    return faults
 
 
 def performed(crashes: int, scenario: Scenario, complete: bool) -> list[str]:

@@ -8,79 +8,102 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.crash.lives import EAGER, PATIENT, SAFETY_S, Life, Mode, When, bystander, fast_folder, judge
+from tests.crash.lives import EAGER, PATIENT, SAFETY_S, Life, Mode, When, judge
+from tests.crash.places import STORES, THOROUGH, fresh_place
 from tests.crash.scenarios import LEDGER, SCENARIOS, Scenario
+from tests.postgres import cluster
 
-PATIENT_EVERY = 4
-"""The patient mode writes much the same; every fourth of its writes is enough beside all of the eager one's."""
-TWICE = 40
+SHORT = "sequence once external attempts queue handover".split()
+"""Killed at every write of the eager mode on PostgreSQL too, where a life costs several times as much; the others at
+every fifth one, beginning anywhere."""
+LONG_EVERY = 1 if THOROUGH else 5
+PATIENT_EVERY = {"sqlite": 1 if THOROUGH else 4, "postgres": 1 if THOROUGH else 12}
+"""The patient mode writes much the same; so many of its writes are enough beside those of the eager one."""
+WRITES_MAX = 10_000
+"""No life makes as many."""
+AT_ONCE = 4
+"""Cases beside one another: most of a life is waiting."""
+TWICE = {"sqlite": 40, "postgres": 14}
 """Pairs of crashes: the second one hits the recovery from the first."""
 
 
-def case(scenario: Scenario, mode: Mode, crashes: list[tuple[int, When]]) -> tuple[int, list[str]]:
+@pytest.fixture(params=STORES)
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "postgres":
+        cluster()  # started here, and not by several threads at once
+    return str(request.param)
+
+
+def case(kind: str, scenario: Scenario, mode: Mode, crashes: list[tuple[int, When]]) -> tuple[int, list[str]]:
     """Lives that end at the writes given, and a last one → (lives that did end there, faults)."""
     LEDGER.begin()
     died = 0
-    with fast_folder() as folder, bystander(folder / "crash.db"):
-        path = folder / "crash.db"
+    with fresh_place(kind) as url:
+        began = time.monotonic()
         for number, (crash_at, when) in enumerate(crashes):
-            life = Life(scenario, path, mode, crash_at, when, first=number == 0)
+            life = Life(scenario, url, mode, crash_at, when, first=number == 0)
             asyncio.run(life.run())
             died += life.store.crashed
-        return died, judge(scenario, asyncio.run(Life(scenario, path, mode, first=False).run()), died)
+        faults = judge(scenario, asyncio.run(Life(scenario, url, mode, first=False).run()), died)
+        took = time.monotonic() - began
+        if took > SAFETY_S:
+            faults.append(f"took {took:.1f} s: somebody was not woken")
+    return died, [f"{kind}, {scenario.name}, {mode.name}, {crashes}: {fault}" for fault in faults]
 
 
-def every_write(scenario: Scenario, mode: Mode, step: int) -> tuple[int, list[str]]:
-    """Each write from the first on, until a life is over before it gets to die → (crash points, faults)."""
-    faults: list[str] = []
-    points = 0
+def writes_of(kind: str, scenario: Scenario, mode: Mode) -> int:
+    """How many writes a life makes that is not disturbed; some more or less, as timers go."""
+    LEDGER.begin()
+    with fresh_place(kind) as url:
+        life = Life(scenario, url, mode, crash_at=WRITES_MAX)
+        asyncio.run(life.run())
+        return life.store.writes
+
+
+def crash_at_each(kind: str, scenario: Scenario, mode: Mode, writes: range) -> tuple[int, list[str]]:
+    """Before and after each of these writes → (crash points, faults)."""
     whens: tuple[When, When] = ("before", "after")
-    for when in whens:
-        crash_at = 1
-        died = 1
-        while died:
-            began = time.monotonic()
-            died, found = case(scenario, mode, [(crash_at, when)])
-            points += died
-            took = time.monotonic() - began
-            if took > SAFETY_S:
-                found.append(f"took {took:.1f} s: somebody was not woken")
-            faults += [f"{mode.name}, {when} write {crash_at}: {fault}" for fault in found]
-            crash_at += step
-    return points, faults
+    crashes = [[(number, when)] for when in whens for number in writes]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        done = list(threads.map(lambda pair: case(kind, scenario, mode, pair), crashes))
+    return sum(died for died, _ in done), [fault for _, found in done for fault in found]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_crash_at_any_write_changes_no_outcome(name: str, record_property: pytest.RecordProperty) -> None:
+def test_a_crash_at_any_write_changes_no_outcome(kind: str, name: str, record_property: pytest.RecordProperty) -> None:
     scenario = SCENARIOS[name]
+    step = 1 if kind == "sqlite" or name in SHORT else LONG_EVERY
+    patient_step = PATIENT_EVERY[kind]
+    chance = random.SystemRandom()
     began = time.monotonic()
-    points, faults = every_write(scenario, EAGER, 1)
-    more, found = every_write(scenario, PATIENT, PATIENT_EVERY)
-    print(f"\n{name}: {points} + {more} crash points in {time.monotonic() - began:.1f} s")
+    writes = writes_of(kind, scenario, EAGER)
+    points, faults = crash_at_each(kind, scenario, EAGER, range(chance.randint(1, step), writes + 1, step))
+    patient = range(chance.randint(1, patient_step), writes + 1, patient_step)
+    more, found = crash_at_each(kind, scenario, PATIENT, patient)
+    print(f"\n{kind}, {name}: {points} + {more} crash points in {time.monotonic() - began:.1f} s")
     record_property("crash_points", points + more)
     assert faults + found == []
-    assert points >= 8, "a scenario that hardly writes proves little"
+    assert points * step >= 8, "a scenario that hardly writes proves little"
 
 
-def test_a_crash_of_the_recovery_from_a_crash_changes_no_outcome() -> None:
+def test_a_crash_of_the_recovery_from_a_crash_changes_no_outcome(kind: str) -> None:
     seed = random.SystemRandom().getrandbits(32)
     chance = random.Random(seed)
     print(f"\nseed {seed}")
-    faults: list[str] = []
-    died = 0
-    for _ in range(TWICE):
-        scenario = SCENARIOS[chance.choice(list(SCENARIOS))]
-        mode = chance.choice([EAGER, PATIENT])
+    pairs: list[tuple[Scenario, Mode, list[tuple[int, When]]]] = []
+    for _ in range(TWICE[kind]):
         crashes: list[tuple[int, When]] = [
             (chance.randint(1, 16), chance.choice(["before", "after"])),
             (chance.randint(1, 12), chance.choice(["before", "after"])),
         ]
-        dead, found = case(scenario, mode, crashes)
-        died += dead
-        faults += [f"{scenario.name} {mode.name} {crashes}: {fault}" for fault in found]
-    print(f"{died} crashes in {TWICE} cases")
-    assert faults == [], f"seed {seed}"
-    assert died > TWICE
+        pairs.append((SCENARIOS[chance.choice(list(SCENARIOS))], chance.choice([EAGER, PATIENT]), crashes))
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        done = list(threads.map(lambda pair: case(kind, *pair), pairs))
+    died = sum(number for number, _ in done)
+    print(f"{died} crashes in {TWICE[kind]} cases")
+    assert [fault for _, found in done for fault in found] == [], f"seed {seed}"
+    assert died > TWICE[kind]

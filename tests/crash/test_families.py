@@ -12,11 +12,14 @@ from lash.abc.store import Cancel, Claim, Claims, Expire, Finish, Start, Store
 from lash.core.outcome import Abandoned, Cancelled, Completed, Failed, Failure, Outcome, Status
 from lash.core.process import Lane, ProcessRow, ProcessSpec, lane_of
 from lash.stores.memory import MemoryStore
+from lash.stores.postgres import PostgresStore
 from lash.stores.sqlite import SqliteStore
 from lash.testing.checkers import check_store
 from lash.testing.clock import Clock
+from tests.crash.places import STORES, url_in
+from tests.postgres import fresh_url
 
-STORES = ["memory", "sqlite"]
+ALL_STORES = ["memory", *STORES]
 
 
 def spec(process_id: str, parent: str | None = None, **more: object) -> ProcessSpec:
@@ -27,7 +30,11 @@ LANE: Lane = lane_of(spec("any"))
 
 
 def store_of(kind: str, folder: Path, clock: Clock) -> Store:
-    return MemoryStore(clock) if kind == "memory" else SqliteStore(str(folder / "family.db"), clock=clock)
+    if kind == "memory":
+        return MemoryStore(clock)
+    if kind == "sqlite":
+        return SqliteStore(str(folder / "family.db"), clock=clock)
+    return PostgresStore(fresh_url(), clock=clock)
 
 
 async def statuses(store: Store, *ids: str) -> list[object]:
@@ -38,7 +45,7 @@ async def statuses(store: Store, *ids: str) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", ALL_STORES)
 @pytest.mark.parametrize(
     ("outcome", "reached"),
     [
@@ -76,7 +83,7 @@ def test_a_child_started_after_the_request_is_asked_when_its_parent_ends(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", ALL_STORES)
 def test_a_child_closed_with_its_lost_parent_is_not_claimed_beside_it(kind: str, tmp_path: Path) -> None:
     """One claim finds both due: the parent's contract closes it, which closes the child that never started."""
 
@@ -99,11 +106,12 @@ def test_a_child_closed_with_its_lost_parent_is_not_claimed_beside_it(kind: str,
     asyncio.run(main())
 
 
-def test_a_body_cancelled_while_it_starts_a_child_leaves_no_orphan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", STORES)
+def test_a_body_cancelled_while_it_starts_a_child_leaves_no_orphan(kind: str, tmp_path: Path) -> None:
     """The cancel and the start race; whoever wins, nobody is left running."""
 
     async def main() -> None:
-        app = lash.Runtime(f"sqlite:///{tmp_path / 'race.db'}?sync=normal", linger="0ms")
+        app = lash.Runtime(url_in(kind, tmp_path), linger="0ms")
 
         @app.process
         async def forever(ctx: lash.Context) -> None:

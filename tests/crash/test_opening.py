@@ -16,8 +16,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from tests.crash.lives import EAGER, Life, bystander, fast_folder, judge
+from tests.crash.lives import EAGER, Life, judge
 from tests.crash.opening import snapshots
+from tests.crash.places import SQLITE, bystander, fast_folder
 from tests.crash.scenarios import LEDGER, SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def goes_on(path: Path, crashes: int = 0, done: list[str] | None = None) -> list
     """What is wrong with a life on what a crashed opening has left."""
     lines = LEDGER.begin()
     lines += done or []
-    told = asyncio.run(Life(SEQUENCE, path, EAGER, first=False).run())
+    told = asyncio.run(Life(SEQUENCE, f"{SQLITE}{path}", EAGER, first=False).run())
     return [f"{path.parent.name}: {fault}" for fault in judge(SEQUENCE, told, crashes)]
 
 
@@ -52,7 +53,7 @@ def test_a_crash_before_any_statement_of_a_later_opening_keeps_what_was_written(
         made.mkdir()
         with bystander(made / "old.db"):  # else the log would be folded back, and lost nothing could show
             lines = LEDGER.begin()
-            asyncio.run(Life(SEQUENCE, made / "old.db", EAGER, 5, "after").run())
+            asyncio.run(Life(SEQUENCE, f"{SQLITE}{made / 'old.db'}", EAGER, 5, "after").run())
             assert lines, "the first life performed nothing"
             taken = snapshots(made / "old.db", folder)
         faults = [fault for path in taken for fault in goes_on(path, 1, list(lines))]
