@@ -155,7 +155,7 @@ class BodyRun:
     def unpark(self, lease: Lease) -> None:
         """A new lease: from here on it hears what is delivered."""
         self.lease, self.fence = lease, lease.fence
-        self.parked = False
+        self.parked = self._scheduled = False
 
     def resume(self, news: Sequence[Entry]) -> None:
         """Go on after a park, without replay."""
@@ -163,8 +163,9 @@ class BodyRun:
         self.wake()
 
     def wake(self) -> None:
-        """Proceed, if there is a slot for it: at once from a plain callback, soon from inside a task."""
-        if self._scheduled or self.closed:
+        """Proceed, if there is a slot for it: at once from a plain callback, soon from inside a task. A parked run does
+        not: whatever comes for it is in the store, which tells it with the next lease."""
+        if self._scheduled or self.closed or self.parked:
             return
         self._scheduled = True
         if asyncio.current_task(self._worker_loop) is None and not self.loop.is_running():

@@ -128,7 +128,11 @@ class Leases:
         worker was stopped, or blocked) only once the store has told what is still held here."""
         if not self._unsure and self.unrenewed_s <= self.settings.lease_ttl_ms / 1_000:
             action()
-            return
+        else:
+            self.once_told(action)
+
+    def once_told(self, action: Callable[[], None]) -> None:
+        """Do ``action`` when the store has told what is still held here."""
         self._unsure.append(action)
         if len(self._unsure) == 1:
             self.batcher.submit(Renew(self.owner, self.settings.lease_ttl_ms), self._on_sure)

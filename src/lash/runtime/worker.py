@@ -280,8 +280,14 @@ class Worker:
         self.leases.counters.performed_steps += run.performed
         if isinstance(error, LeaseLost):
             self.leases.lost(kept, error)
+        elif isinstance(error, Diverged):  # or it was stopped after its claim, and has read what its follower wrote
+            self.leases.once_told(partial(self._put_back_diverged, kept, error))
         else:
-            self.leases.counters.diverged += isinstance(error, Diverged)
+            self.leases.give_back(kept, error)
+
+    def _put_back_diverged(self, kept: Kept, error: Diverged) -> None:
+        if self.leases.still(kept):
+            self.leases.counters.diverged += 1
             self.leases.give_back(kept, error)
 
     def _on_due(self, kept: Kept) -> None:
@@ -291,7 +297,7 @@ class Worker:
 
     def _go_on(self, kept: Kept) -> None:
         run = kept.run
-        if run is None or run.closed or kept.leaving:
+        if run is None or run.closed or kept.leaving or not self.leases.still(kept):
             return
         if run.cancelled_ms is not None and self.world.now_ms() >= run.cancelled_ms + CANCEL_GRACE_MS:
             run.close()
