@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.concurrency.databases import Database
 from tests.concurrency.jobs import FLAGS_VARIABLE, LEDGER_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 START_S = 60
 """A Python process that takes longer to come up hangs."""
-SUSPICIOUS = ("Traceback", "database is locked", "never retrieved", "ERROR")
+SUSPICIOUS = ("Traceback", "database is locked", "never retrieved", "ERROR", "asyncpg", "StoreUnavailable")
 
 
 def wait_until(ready: Callable[[], object], seconds: float, what: str) -> None:
@@ -95,10 +94,10 @@ class Member:
 class Crew:
     """The members of one test on one database, in one folder. Leaves nobody behind."""
 
-    def __init__(self, folder: Path, sync: str = "full") -> None:
+    def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
-        self.path = folder / "crew.db"
-        self.url = f"sqlite:///{self.path}?sync={sync}"
+        self.database = database
+        self.url = database.url
         self.ledger = folder / "ledger"
         self.members: list[Member] = []
 
@@ -148,32 +147,6 @@ class Crew:
 
         wait_until(there, seconds, f"a step {label!r} is performed")
 
-    def write_lock_is_free(self) -> bool:
-        """Whether nobody was stopped in the middle of a transaction."""
-        connection = sqlite3.connect(self.path, timeout=0.3, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            return False
-        finally:
-            connection.close()
-        return True
-
-    def stop_outside_transaction(self, member: Member) -> None:
-        """SIGSTOP, and again while it would have held the database's lock in its sleep."""
-        for _ in range(50):
-            member.stop()
-            if self.write_lock_is_free():
-                return
-            member.go_on()
-            time.sleep(0.02)
-        raise AssertionError("was in a transaction whenever it was stopped")
-
-    def leftovers(self) -> Iterator[Path]:
-        """Files of workers and stores that are gone."""
-        return Path(f"{self.path}-workers").iterdir()
-
     def complaints(self) -> list[str]:
         """Lines of any log that no user should see."""
         found: list[str] = []
@@ -182,9 +155,3 @@ class Crew:
                 if any(word in line for word in SUSPICIOUS):
                     found.append(f"{member.name}: {line}")
         return found
-
-
-@contextmanager
-def crew_in(folder: Path) -> Iterator[Crew]:
-    with Crew(folder) as crew:
-        yield crew

@@ -230,9 +230,29 @@ async def solo(ctx: lash.Context, start: int) -> int:
     return await ctx.step(add, total, 1, 80)
 
 
+@lash.process
+async def shared(ctx: lash.Context, number: int) -> int:
+    return number + await ctx.signal("end", int)
+
+
+@lash.process
+async def meet(ctx: lash.Context, number: int) -> int:
+    """Waits three times for what may come at that very moment; the second time for a child that two share."""
+    first = await ctx.signal("a", int)
+    child = await ctx.start(shared, number // 2, id=f"shared-{number // 2}", detached=True)
+    second = await child
+    return first + second + await ctx.signal("b", int)
+
+
+@lash.process
+async def stamped(ctx: lash.Context) -> int:
+    """When it began to run, in epoch nanoseconds. What no body should do: it is for a single run."""
+    return time.time_ns()
+
+
 PROCESSES = (
     chain, fan, nap, ask, brood, doomed, rounds, solo,
-    gated, gated_later, naps, blocking_step, blocking_body, blocking_end, parked, just_once,
+    gated, gated_later, naps, blocking_step, blocking_body, blocking_end, parked, just_once, shared, meet, stamped,
 )  # fmt: skip
 
 

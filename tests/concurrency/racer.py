@@ -1,7 +1,7 @@
-"""Starts the same ids as everybody else, at the same moment: ``racer.py URL REPORT COUNT GO-FILE VALUE``.
+"""Starts the same ids as everybody else, at the same moment and in another order.
 
-With an embedded worker, so that each racer would like to run what it starts. REPORT gets, per id, the outcome or the
-code of the refusal.
+``racer.py URL REPORT COUNT GO-FILE VALUE``. With an embedded worker, so that each racer would like to run what it
+starts. REPORT gets, per id, the outcome or the code of the refusal.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import sys
 import time
 from pathlib import Path
@@ -34,8 +35,10 @@ async def race(url: str, report: str, count: str, go: str, value: str) -> None:
                 return [await handle.result(timeout=60), error.code]
             return [await handle.result(timeout=60), await other.result(timeout=60)]
 
-        told = await asyncio.gather(*(one(number) for number in range(int(count))))
-    Path(report).write_text(json.dumps(told))
+        numbers = list(range(int(count)))
+        random.Random(value).shuffle(numbers)
+        told = dict(zip(numbers, await asyncio.gather(*map(one, numbers)), strict=True))
+    Path(report).write_text(json.dumps([told[number] for number in range(int(count))]))
 
 
 if __name__ == "__main__":

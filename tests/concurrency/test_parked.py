@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import lash.stores.sqlite.store as module
 from lash.abc.store import Discharge, Enlist, Op, Prune, Renew, Sweep, Unblock, Verdict
+from lash.core.process import ProcessRow
 from lash.engines.local import LocalEngine
 from lash.runtime.runtime import Runtime
 from lash.runtime.settings import settings_of
-from lash.stores.sqlite import SqliteStore
-from lash.testing.checkers import check_store
+from lash.testing.checkers import faults_of_one, rows_of
 from lash.testing.faults import FaultyStore
 from tests.concurrency import jobs
 from tests.concurrency.crew import Crew
+from tests.concurrency.databases import Database
+from tests.concurrency.meters import Meter, meter_of
 
 PARKED = 10_000
 WATCHED_S = 6.0
 """Longer than the slow look behind the notices."""
+CHECKED_EVERY = 97
+"""All of them would take longer than the rest of the test."""
 HEARTBEAT = (Enlist, Discharge, Renew, Unblock, Sweep, Prune)
 """What a worker writes for itself; all but its own entry among the workers must change nothing."""
-TABLES = ("lash_process", "lash_journal", "lash_event", "lash_spec", "lash_tag")
 
 
 class Listening(FaultyStore):
     """Notes every operation that is written."""
 
-    def __init__(self, inner: SqliteStore) -> None:
-        super().__init__(inner)
-        self.ops: Counter[type] = Counter()
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.store())
+        self.ops: Counter[type[Op]] = Counter()
 
     def _count(self, ops: Sequence[Op]) -> None:
         self.ops.update(type(op) for op in ops)
@@ -57,10 +58,9 @@ def runtime_on(store: FaultyStore, concurrency: int = 64) -> Runtime:
     return app
 
 
-async def park(path: Path) -> None:
+async def park(database: Database) -> None:
     """Start them all, and wait until every one is parked."""
-    store = SqliteStore(str(path), sync="normal")
-    async with runtime_on(FaultyStore(store), concurrency=500) as app:
+    async with runtime_on(FaultyStore(database.store()), concurrency=500) as app:
         handles = await app.start_many(
             jobs.parked.call(number).options(id=f"p{number}", priority=number % 3) for number in range(PARKED)
         )
@@ -70,91 +70,51 @@ async def park(path: Path) -> None:
                 await asyncio.sleep(0.05)
 
 
-def traced(statements: set[str]) -> None:
-    """Every connection from here on notes its statements, with their parameters left out."""
-    plain = module.connect
-
-    def connect(*args: object) -> sqlite3.Connection:
-        connection = plain(*args)  # type: ignore[arg-type]
-        connection.set_trace_callback(statements.add)
-        return connection
-
-    module.connect = connect  # type: ignore[assignment]
-
-
-def changes_by(app: Runtime) -> int:
-    """Rows this runtime's one writing connection has changed so far."""
-    store = app.store
-    assert isinstance(store, Listening)
-    assert isinstance(store.inner, SqliteStore)
-    assert store.inner._writer is not None
-    return store.inner._writer.connection.total_changes
-
-
-def scans(path: Path, statements: set[str]) -> list[str]:
-    """Statements that read a growing table from end to end."""
-    found: list[str] = []
-    with sqlite3.connect(path) as connection:
-        for statement in sorted(statements):
-            if not statement.startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
-                continue
-            for *_, detail in connection.execute("EXPLAIN QUERY PLAN " + statement):
-                words = detail.split()
-                if words[0] == "SCAN" and words[1] in TABLES:
-                    found.append(f"{detail}: {statement}")
-    connection.close()
-    return found
-
-
-def test_an_idle_worker_writes_and_scans_nothing_for_parked_processes(tmp_path: Path) -> None:
-    plain = module.connect
-    statements: set[str] = set()
-
-    async def watch(path: Path) -> Counter[type]:
-        store = Listening(SqliteStore(str(path), sync="normal"))
-        async with runtime_on(store) as app:
-            await asyncio.sleep(0.5)
-            store.ops.clear()
-            bystander = sqlite3.connect(path)
-            rows = bystander.execute("SELECT count(*), max(token), max(updated_ms) FROM lash_process").fetchone()
-            changes = changes_by(app)
-            began = time.process_time()
-            await asyncio.sleep(WATCHED_S)
-            busy = (time.process_time() - began) / WATCHED_S
-            changes = changes_by(app) - changes
-            seen = Counter(store.ops)
-            print(f"\n{dict((op.__name__, n) for op, n in seen.items())}, {changes} rows changed, {busy:.1%} CPU")
-            assert set(seen) <= set(HEARTBEAT), "only for itself"
-            assert changes <= seen[Renew], "its own entry among the workers, once per renewal"
-            assert (
-                bystander.execute("SELECT count(*), max(token), max(updated_ms) FROM lash_process").fetchone() == rows
-            )
-            bystander.close()
-            assert rows[0] == PARKED
-            # One of them is called: it alone is taken up.
-            async with asyncio.timeout(10):
-                await app.handle("p77").signal("go", 1)
-                assert await app.handle("p77") == 78
-            assert app.counters.claimed == 1
-            return seen
-
-    with Crew(tmp_path) as crew:
-        asyncio.run(park(crew.path))
-        try:
-            traced(statements)
-            seen = asyncio.run(watch(crew.path))
-        finally:
-            module.connect = plain
+async def idle(database: Database, meter: Meter) -> Counter[type[Op]]:
+    """A worker among them that has nothing to do; what it wrote."""
+    store = Listening(database)
+    async with runtime_on(store) as app:
+        await asyncio.sleep(0.5)
+        store.ops.clear()
+        meter.begin(app)
+        began = time.process_time()
+        await asyncio.sleep(WATCHED_S)
+        busy = (time.process_time() - began) / WATCHED_S
+        meter.end(app)
+        seen = Counter(store.ops)
+        print(f"\n{dict((op.__name__, n) for op, n in seen.items())}, {busy:.1%} CPU")
+        assert set(seen) <= set(HEARTBEAT), "only for itself"
         assert seen[Renew] >= 3
-        assert len(statements) > 10
-        assert scans(crew.path, statements) == []
-        asyncio.run(sound(crew.path))
+        return seen
 
 
-async def sound(path: Path) -> None:
-    store = SqliteStore(str(path))
+async def rows_in(database: Database) -> dict[str, ProcessRow]:
+    store = database.store()
     await store.open()
     try:
-        assert await check_store(store) == PARKED
+        return await rows_of(store)
     finally:
         await store.close()
+
+
+async def call_one(database: Database) -> None:
+    """It alone is taken up."""
+    async with runtime_on(FaultyStore(database.store())) as app:
+        async with asyncio.timeout(10):
+            await app.handle("p77").signal("go", 1)
+            assert await app.handle("p77") == 78
+        assert app.counters.claimed == 1
+        for number in range(0, PARKED, CHECKED_EVERY):
+            assert await faults_of_one(app.store, f"p{number}") == []
+
+
+def test_an_idle_worker_writes_and_scans_nothing_for_parked_processes(tmp_path: Path, database: Database) -> None:
+    with Crew(tmp_path, database):
+        asyncio.run(park(database))
+        before = asyncio.run(rows_in(database))
+        assert len(before) == PARKED
+        with meter_of(database) as meter:
+            seen = asyncio.run(idle(database, meter))
+        meter.check(seen)
+        assert asyncio.run(rows_in(database)) == before
+        asyncio.run(call_one(database))

@@ -11,13 +11,14 @@ import lash
 from lash.testing.checkers import check_store
 from tests.concurrency import jobs
 from tests.concurrency.crew import Crew
+from tests.concurrency.databases import Database
 
 COUNT = 40
 RACERS = 3
 
 
-def test_python_processes_that_start_the_same_ids_get_one_process_each(tmp_path: Path) -> None:
-    with Crew(tmp_path) as crew:
+def test_python_processes_that_start_the_same_ids_get_one_process_each(tmp_path: Path, database: Database) -> None:
+    with Crew(tmp_path, database) as crew:
         go = tmp_path / "go"
         racers = [
             crew.start("racer", lambda report, value=value: [crew.url, report, str(COUNT), str(go), str(value)])  # type: ignore[misc]
@@ -42,7 +43,7 @@ def test_python_processes_that_start_the_same_ids_get_one_process_each(tmp_path:
     assert set(performs.values()) == {1}
 
 
-def test_two_runtimes_on_one_loop_share_every_id(tmp_path: Path) -> None:
+def test_two_runtimes_on_one_loop_share_every_id(tmp_path: Path, database: Database) -> None:
     async def race(crew: Crew) -> None:
         apps = [lash.Runtime(crew.url), lash.Runtime(crew.url)]
         for app in apps:
@@ -56,15 +57,15 @@ def test_two_runtimes_on_one_loop_share_every_id(tmp_path: Path) -> None:
             assert values == [number + 100 for number in range(COUNT) for _ in apps]
             assert await check_store(apps[0].store) == COUNT
 
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         asyncio.run(race(crew))
         assert len(crew.performs()) == 2 * COUNT
         assert set(crew.performs().values()) == {1}
 
 
-def test_whoever_awaits_while_the_runtime_is_closed_is_told(tmp_path: Path) -> None:
+def test_whoever_awaits_while_the_runtime_is_closed_is_told(database: Database) -> None:
     async def race() -> None:
-        app = lash.Runtime(f"sqlite:///{tmp_path / 'closed.db'}?sync=normal")
+        app = lash.Runtime(database.url)
         app.include(jobs.parked)
         await app.open()
         handle = await app.start(jobs.parked, 1, id="p")

@@ -16,6 +16,7 @@ from lash.core import codec, event as ev
 from lash.testing.checkers import check_store
 from tests.concurrency import jobs
 from tests.concurrency.crew import Crew, Member, wait_until
+from tests.concurrency.databases import Database
 
 T = TypeVar("T")
 TAKE_OVER_MS = 1_000
@@ -84,10 +85,10 @@ def close(crew: Crew, *members: Member, let_go: str | None = None) -> None:
     asked(crew, lambda app: check_store(app.store))
 
 
-def test_a_killed_worker_is_followed_within_a_second(tmp_path: Path) -> None:
+def test_a_killed_worker_is_followed_within_a_second(tmp_path: Path, database: Database) -> None:
     """Its lease would hold for a minute more: only the proof of life can tell."""
     took: list[int] = []
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         victim = crew.worker(lease_ttl="60s")
         victim.wait_open()
         for number in range(ROUNDS):
@@ -110,14 +111,13 @@ def test_a_killed_worker_is_followed_within_a_second(tmp_path: Path) -> None:
     assert max(took) <= TAKE_OVER_MS + SLACK_MS
 
 
-def test_without_proof_a_killed_worker_is_followed_after_its_lease(tmp_path: Path) -> None:
+def test_without_proof_a_killed_worker_is_followed_after_its_lease(tmp_path: Path, database: Database) -> None:
     ttl_ms = 1_500
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         victim = crew.worker(lease_ttl=ttl_ms / 1_000)
         victim.wait_open()
-        proofs = list(Path(f"{crew.path}-workers").glob("*.alive"))
-        assert len(proofs) == 1
-        proofs[0].unlink()
+        assert database.proofs() != []
+        database.take_proofs_away()
         start(crew, "g", "gated", "gate")
         crew.wait_performed("gate", pid=victim.pid)
         peer = crew.worker(lease_ttl=ttl_ms / 1_000)
@@ -132,10 +132,10 @@ def test_without_proof_a_killed_worker_is_followed_after_its_lease(tmp_path: Pat
     assert ttl_ms // 2 < took <= ttl_ms + 1_000 + SLACK_MS
 
 
-def test_a_worker_asked_to_leave_hands_over_within_its_drain_time(tmp_path: Path) -> None:
+def test_a_worker_asked_to_leave_hands_over_within_its_drain_time(tmp_path: Path, database: Database) -> None:
     """What ends within it is recorded and not done again; what takes longer is done again by the peer."""
     drain_ms = 3_000
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         leaver = crew.worker(lease_ttl="60s", drain=drain_ms / 1_000)
         leaver.wait_open()
         start(crew, "short", "naps", 1_200, 1)
@@ -166,8 +166,8 @@ def lost_its_lease(member: Member, process_id: str) -> bool:
     return told and member.counters()["leases_lost"] == 1
 
 
-def test_a_step_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> None:
-    with Crew(tmp_path) as crew:
+def test_a_step_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path, database: Database) -> None:
+    with Crew(tmp_path, database) as crew:
         blocker = crew.worker(lease_ttl="1s")
         blocker.wait_open()
         start(crew, "b", "blocking_step", "blocked")
@@ -183,8 +183,8 @@ def test_a_step_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> 
         assert blocker.counters()["refused_writes"] == 1, "the late write was asked for, and refused"
 
 
-def test_a_body_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> None:
-    with Crew(tmp_path) as crew:
+def test_a_body_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path, database: Database) -> None:
+    with Crew(tmp_path, database) as crew:
         blocker = crew.worker(lease_ttl="1s")
         blocker.wait_open()
         start(crew, "b", "blocking_body", "blocked")
@@ -199,9 +199,9 @@ def test_a_body_that_blocks_the_loop_past_the_lease_loses_it(tmp_path: Path) -> 
         assert lost_its_lease(blocker, "b")
 
 
-def test_a_late_outcome_is_refused(tmp_path: Path) -> None:
+def test_a_late_outcome_is_refused(tmp_path: Path, database: Database) -> None:
     """The body of the blocked worker has nothing left to do but to return, after the peer's has."""
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         blocker = crew.worker(lease_ttl="1s")
         blocker.wait_open()
         start(crew, "b", "blocking_end", "blocked")
@@ -218,16 +218,16 @@ def test_a_late_outcome_is_refused(tmp_path: Path) -> None:
         assert blocker.counters()["ended"] == 0
 
 
-def test_a_zombie_can_write_nothing(tmp_path: Path) -> None:
+def test_a_zombie_can_write_nothing(tmp_path: Path, database: Database) -> None:
     """Stopped in a step, past the lease, then continued: its step ends, and nobody hears of it."""
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         zombie = crew.worker(lease_ttl="1s")
         zombie.wait_open()
         start(crew, "z", "gated", "gate")
         crew.wait_performed("gate", pid=zombie.pid)
         peer = crew.worker(lease_ttl="1s")
         peer.wait_open()
-        crew.stop_outside_transaction(zombie)
+        database.stop(zombie)
         crew.wait_performed("gate", pid=peer.pid)
         crew.flag("gate").touch()
         assert result(crew, "z") == [peer.pid, peer.pid]
@@ -240,16 +240,16 @@ def test_a_zombie_can_write_nothing(tmp_path: Path) -> None:
         assert zombie.counters()["ended"] == 0
 
 
-def test_a_zombie_can_write_nothing_while_its_follower_is_still_at_work(tmp_path: Path) -> None:
+def test_a_zombie_can_write_nothing_while_its_follower_is_still_at_work(tmp_path: Path, database: Database) -> None:
     """Not only is the row no longer its own: what it remembers of the row from before must not serve either."""
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         zombie = crew.worker(lease_ttl="1s")
         zombie.wait_open()
         start(crew, "z", "gated_later", "gate")
         crew.wait_performed("gate", pid=zombie.pid)
         peer = crew.worker(lease_ttl="1s")
         peer.wait_open()
-        crew.stop_outside_transaction(zombie)
+        database.stop(zombie)
         crew.wait_performed("gate", pid=peer.pid)
         crew.flag(f"gate-{zombie.pid}").touch()  # its step ends first, before it can ask for its leases
         zombie.go_on()
@@ -264,9 +264,9 @@ def test_a_zombie_can_write_nothing_while_its_follower_is_still_at_work(tmp_path
         close(crew, peer)
 
 
-def test_a_worker_nobody_follows_goes_on_where_it_was_blocked(tmp_path: Path) -> None:
+def test_a_worker_nobody_follows_goes_on_where_it_was_blocked(tmp_path: Path, database: Database) -> None:
     """Its lease ran out and nobody took it: nothing is performed again, what may run once is not abandoned."""
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         alone = crew.worker(lease_ttl="1s")
         alone.wait_open()
         start(crew, "beside", "naps", 3_000, 1)
@@ -278,8 +278,8 @@ def test_a_worker_nobody_follows_goes_on_where_it_was_blocked(tmp_path: Path) ->
         close(crew, alone)
 
 
-def test_what_may_run_once_is_abandoned_when_its_worker_is_killed(tmp_path: Path) -> None:
-    with Crew(tmp_path) as crew:
+def test_what_may_run_once_is_abandoned_when_its_worker_is_killed(tmp_path: Path, database: Database) -> None:
+    with Crew(tmp_path, database) as crew:
         victim = crew.worker(lease_ttl="60s")
         victim.wait_open()
         start(crew, "o", "just_once", "first", 30.0)
@@ -301,9 +301,9 @@ def test_what_may_run_once_is_abandoned_when_its_worker_is_killed(tmp_path: Path
         close(crew, peer)
 
 
-def test_the_ledger_and_the_store_name_the_same_outcome(tmp_path: Path) -> None:
+def test_the_ledger_and_the_store_name_the_same_outcome(tmp_path: Path, database: Database) -> None:
     """The harness itself: a process that nobody disturbs is performed once, and its value is its worker's."""
-    with Crew(tmp_path) as crew:
+    with Crew(tmp_path, database) as crew:
         worker = crew.worker()
         worker.wait_open()
         start(crew, "n", "naps", 1, 1)

@@ -33,7 +33,7 @@ UNLOCKED: Final = 3
 ROUNDS_MAX: Final = 1_000
 """Fetches of one batch: a family tree is fetched level by level."""
 PAUSE_S: Final = 0.01
-BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 5000"
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 2000"
 """A Python process that is stopped within a transaction must not hold its locks for longer."""
 
 
