@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -275,3 +276,26 @@ def test_a_timer_goes_by_the_servers_time(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(time, "time_ns", lambda wrong_s=wrong_s: plain() + wrong_s * 10**9)
         monkeypatch.setattr(time, "time", lambda wrong_s=wrong_s: (plain() / 1e9) + wrong_s)
         assert 0.28 <= asyncio.run(took_s()) < 3
+
+
+def test_what_is_started_behind_a_pooler_is_told_to_who_is_not() -> None:
+    """NOTIFY is a transaction's; only LISTEN needs a connection of its own."""
+
+    async def work(store: PostgresStore) -> None:
+        heard = asyncio.Event()
+        store.listen(heard.set)
+        url = f"{store.place.dsn}&schema={store.place.schema}"
+        behind = PostgresStore(url)
+        behind.place = replace(behind.place, pooler=True)
+        connection = await store._open().writer.line.get()
+        role: str = await connection.fetchval("SELECT current_user")
+        await connection.execute(f"ALTER ROLE {role} SET search_path = {store.place.schema}")
+        try:
+            await behind.open()
+            await behind.write([Start(spec("p"))])
+            await asyncio.wait_for(heard.wait(), 3)
+        finally:
+            await connection.execute(f"ALTER ROLE {role} RESET search_path")
+            await behind.close()
+
+    with_store(work)

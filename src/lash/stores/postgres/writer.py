@@ -154,9 +154,8 @@ class Writer:
             return
         if writes.rare and not connection.is_in_transaction():
             await say(connection, BEGIN)
-        tells = picture.stirred and not self.line.place.pooler
         now_ms = picture.now_ms if self.clock.given is None else None
-        sql, values = writes.statement(now_ms, self.line.place.channel if tells else None, hurried)
+        sql, values = writes.statement(now_ms, self.line.place.channel if picture.stirred else None, hurried)
         alone = not connection.is_in_transaction()
         sent_ms = local_ms()
         try:
