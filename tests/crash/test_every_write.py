@@ -106,4 +106,4 @@ def test_a_crash_of_the_recovery_from_a_crash_changes_no_outcome(kind: str) -> N
     died = sum(number for number, _ in done)
     print(f"{died} crashes in {TWICE[kind]} cases")
     assert [fault for _, found in done for fault in found] == [], f"seed {seed}"
-    assert died > TWICE[kind]
+    assert 2 * died > TWICE[kind], "lives that hardly ever die prove little"

@@ -16,12 +16,12 @@ from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.outcome import Completed
 from lash.core.process import Blocked, ProcessSpec, definition_of, lane_of
-from lash.errors import BadUrl
+from lash.errors import BadUrl, StoreUnavailable
 from lash.stores.naming import without_password
 from lash.stores.postgres import PostgresStore, clock as clock_module, writing
 from lash.stores.postgres.clock import Clock
 from lash.stores.postgres.columns import numbers
-from lash.stores.postgres.line import explained
+from lash.stores.postgres.line import Line, explained
 from lash.stores.postgres.place import place_of
 from lash.stores.postgres.writing import PARTS, overflow, text_of
 from tests.postgres import fresh_url
@@ -299,3 +299,26 @@ def test_what_is_started_behind_a_pooler_is_told_to_who_is_not() -> None:
             await behind.close()
 
     with_store(work)
+
+
+@pytest.mark.parametrize(("deadline_ms", "tries"), [(1, 2), (0, 1)])
+def test_who_was_stopped_while_connecting_tries_once_more(
+    deadline_ms: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try was over before the server was asked: that says nothing about the server."""
+    made = 0
+
+    async def stopped(self: Line) -> None:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(0.01)  # as long as the whole deadline
+        raise TimeoutError
+
+    monkeypatch.setattr(Line, "_connect", stopped)
+
+    async def run() -> None:
+        with pytest.raises(StoreUnavailable):
+            await Line(place_of("postgresql://h/d"), "test").get(deadline_ms)
+
+    asyncio.run(run())
+    assert made == tries

@@ -120,6 +120,23 @@ async def pinned(connection: asyncpg.Connection[Any], place: Place) -> AsyncGene
             yield
 
 
+class Patience:
+    """How long to go on trying: until a deadline, and at least twice, because a Python process that was itself stopped
+    finds its first try over before the server was ever asked. A deadline of 0 is one try."""
+
+    def __init__(self, deadline_ms: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends = self._loop.time() + deadline_ms / 1_000
+        self._tries_left = 1 if deadline_ms else 0
+
+    def is_over(self, pause_s: float = 0.0) -> bool:
+        """After a try that failed, and before a pause of this length."""
+        if self._loop.time() + pause_s <= self._ends:
+            return False
+        self._tries_left -= 1
+        return self._tries_left < 0
+
+
 class Line:
     """One place's one connection. ``settings`` go to the server at each start of it."""
 
@@ -139,8 +156,7 @@ class Line:
         """The connection, made again if need be. Raises ``StoreUnavailable`` after the deadline."""
         if self.connection is not None and not self.connection.is_closed():
             return self.connection
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + deadline_ms / 1_000
+        patience = Patience(deadline_ms)
         pause_s = PAUSE_S[0]
         while True:
             try:
@@ -149,7 +165,7 @@ class Line:
             except HOPELESS as error:
                 raise explained(error, self.place) from error
             except (*LOST, asyncpg.PostgresError) as error:
-                if loop.time() + pause_s > ends:
+                if patience.is_over(pause_s):
                     raise explained(error, self.place) from error
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))
             pause_s = min(2 * pause_s, PAUSE_S[1])

@@ -20,7 +20,7 @@ from lash.errors import StoreUnavailable
 from lash.limits import READ_LINES_MAX, RECONNECT_DEADLINE_MS
 from lash.stores.postgres.facts import Known
 from lash.stores.postgres.fetching import learn_lanes
-from lash.stores.postgres.line import AGAIN, LOST, Line, explained, fetch, pinned
+from lash.stores.postgres.line import AGAIN, LOST, Line, Patience, explained, fetch, pinned
 from lash.stores.postgres.place import Place
 from lash.stores.sql.rows import (
     ENTRY_SQL,
@@ -80,8 +80,7 @@ class Readers:
 
     async def fetch(self, sql: str, *values: object) -> list[Any]:
         """Rows. A read whose connection breaks is repeated; raises ``StoreUnavailable`` after a while."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + RECONNECT_DEADLINE_MS / 1_000
+        patience = Patience(RECONNECT_DEADLINE_MS)
         async with self._places:
             line = self._take()
             try:
@@ -95,7 +94,7 @@ class Readers:
                     except (*LOST, *AGAIN) as error:
                         if isinstance(error, LOST):
                             line.drop()
-                        if loop.time() > ends:
+                        if patience.is_over():
                             raise explained(error, self.place) from error
                     except asyncpg.PostgresError as error:
                         raise explained(error, self.place) from error

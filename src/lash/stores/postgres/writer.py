@@ -21,7 +21,7 @@ from lash.limits import BUSY_DEADLINE_MS
 from lash.stores.postgres.clock import Clock, local_ms
 from lash.stores.postgres.facts import Changed, Facts, Known, Missing
 from lash.stores.postgres.fetching import Fetcher, Query
-from lash.stores.postgres.line import AGAIN, LOST, UNWRITTEN, Line, explained, fetch, say
+from lash.stores.postgres.line import AGAIN, LOST, UNWRITTEN, Line, Patience, explained, fetch, say
 from lash.stores.postgres.picture import Picture
 from lash.stores.postgres.writing import Written, written
 from lash.stores.sql.perform import perform
@@ -69,8 +69,7 @@ class Writer:
             return await self._try(ops)
 
     async def _try(self, ops: Sequence[Op]) -> Batch:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + BUSY_DEADLINE_MS / 1_000
+        patience = Patience(BUSY_DEADLINE_MS)
         tries = 0
         while True:
             if self._closed:
@@ -101,7 +100,7 @@ class Writer:
                 raise
             self.repeated += 1
             tries += 1
-            if loop.time() > ends:
+            if patience.is_over():
                 raise explained(cause, self.line.place) from cause
             if tries > TRUSTING:
                 await asyncio.sleep(random.uniform(0, PAUSE_S))
