@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final, Protocol
+
+PREFIX: Final = "sha256:"
 
 
 def reference_of(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+    return PREFIX + hashlib.sha256(data).hexdigest()
+
+
+def digest_of(reference: str) -> bytes | None:
+    """None for an ill-formed reference, behind which there can be nothing."""
+    try:
+        return bytes.fromhex(reference.removeprefix(PREFIX))
+    except ValueError:
+        return None
 
 
 class MemoryBlobs:
@@ -25,3 +36,27 @@ class MemoryBlobs:
 
     async def get(self, ref: str) -> bytes | None:
         return self._data.get(ref)
+
+
+class BlobTable(Protocol):
+    """A store that keeps blobs among its tables."""
+
+    async def put_blob(self, data: bytes) -> str: ...
+
+    async def get_blob(self, ref: str) -> bytes | None: ...
+
+
+class StoredBlobs:
+    """The blobs facet of a store that keeps them among its tables."""
+
+    durable = True
+
+    def __init__(self, store: BlobTable) -> None:
+        self._store = store
+
+    async def put(self, data: bytes) -> str:
+        """Keeps ``data`` → its reference, ``sha256:<hex>``."""
+        return await self._store.put_blob(data)
+
+    async def get(self, ref: str) -> bytes | None:
+        return await self._store.get_blob(ref)

@@ -7,7 +7,6 @@ each ``write`` one transaction.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from lash.abc.store import Op, ProcessFilter, Verdict, WorkerRecord
@@ -17,13 +16,10 @@ from lash.core.lease import Fence
 from lash.core.outcome import Status
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.stores.blobs import MemoryBlobs
+from lash.stores.clock import system_ms
 from lash.stores.listeners import Listeners
 from lash.stores.memory_ops import perform
 from lash.stores.memory_tables import Held, Tables
-
-
-def system_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class MemoryStore:

@@ -19,17 +19,18 @@ import asyncpg
 
 from lash.abc.store import wait_key_of_process
 from lash.errors import BadUrl, StoreMoved, StoreNotEmpty, StoreUnavailable
+from lash.stores.clock import system_ms
 from lash.stores.postgres.columns import COLUMNS
-from lash.stores.postgres.fetching import ADD_LANE_SQL, LANES_SQL
+from lash.stores.postgres.fetching import ADD_LANE_SQL
 from lash.stores.postgres.line import ALIVE, LOST, Line, explained
 from lash.stores.postgres.migrate import applied, migrate
 from lash.stores.postgres.place import Place, place_of
+from lash.stores.sql.lanes import LANES_SQL
 from lash.stores.sql.migrations import lacking, migrations
 from lash.stores.sql.rows import HOT, HOT_SQL, unpack_hash
 from lash.stores.sql.script import lock_number
 from lash.stores.sqlite.connection import explained as explained_here
 from lash.stores.sqlite.moving import Mark, Row, Source
-from lash.stores.sqlite.store import system_ms
 
 T = TypeVar("T")
 ARRIVED: Final = 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from lash.stores.clock import system_ms
+
 
 class Clock:
     """``given``: epoch milliseconds, for tests; then the server's time counts for nothing."""
@@ -22,7 +24,7 @@ class Clock:
         if self.given is not None:
             return self.given()
         if not self.known:
-            return time.time_ns() // 1_000_000
+            return system_ms()
         return round(local_ms() + (self._least_ms + self._most_ms) / 2)
 
     @property

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Final, cast
 
 from lash.core.effect import Entry
-from lash.stores.sql.rows import HOT, KIND_CODES, Columns, Hot, unpack_hash
+from lash.stores.sql.rows import HOT, KIND_CODES, Columns, Hot, pack_rest, unpack_hash
 
 COLUMNS: Final = (*HOT, "last_rank", "last_ms", "awaited", "version")
 """Of ``lash_process``, in the order of the fields of ``Hot``."""
@@ -101,20 +101,5 @@ def pack_step(row: int, noted: Entry) -> Columns | None:
 
 
 def pack_entry(row: int, noted: Entry, open_key: str | None) -> Columns:
-    """Every column, in the table's order; NULL for defaults."""
-    kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
-    return (
-        row,
-        rank,
-        KIND_CODES[kind],
-        ordinal,
-        name or None,
-        witness or None,
-        payload or None,
-        1 if failed else None,
-        None if attempt == 1 else attempt,
-        began_ms or None,
-        due_ms or None,
-        at_ms,
-        open_key,
-    )
+    """Every column, in the table's order."""
+    return (row, noted.rank, *pack_rest(noted, noted.witness or None, open_key))

@@ -8,12 +8,11 @@ unchanged at the commit knows that nothing of it has changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias, cast
 
-from lash.core.process import Lane
 from lash.stores.postgres.columns import ID, STATE, VERSION
-from lash.stores.sql.rows import LEASED, Columns, Lanes
+from lash.stores.sql.lanes import LaneBook
+from lash.stores.sql.rows import LEASED, Columns
 
 Kind: TypeAlias = Literal[
     "row", "id", "tombstone", "spec", "keyed", "terminal", "after", "open", "waits", "waiters", "due", "blocked",
@@ -34,22 +33,16 @@ class Changed(Exception):
     """Somebody else changed what is being decided on; nothing was written."""
 
 
-class Known:
+class Known(LaneBook):
     """What a writer remembers between transactions: the rows leased through it, and the lanes.
 
     A remembered row may be out of date. Its version is checked under its lock before anything is decided on it.
     """
 
     def __init__(self) -> None:
-        self.by_number: Lanes = {}
-        self.numbers: dict[Lane, int] = {}
+        super().__init__()
         self.rows: dict[int, Columns] = {}
         self.ids: dict[str, int] = {}
-
-    def learn(self, lanes: Lanes) -> None:
-        """Lanes are never deleted, so they stay true."""
-        self.by_number = lanes
-        self.numbers = {lane: number for number, lane in lanes.items()}
 
     def settle(self, row: int, columns: Columns) -> None:
         """``columns`` were committed. Kept only while the row is leased: a parked row must cost nothing."""
@@ -122,13 +115,6 @@ class Facts:
             return row
         self.needs["id", (process_id,)] = None
         raise Missing
-
-    def want_all(self, needs: Sequence[Need]) -> None:
-        """Raises ``Missing`` unless all of these were fetched."""
-        lacking = [need for need in needs if need not in self._answers]
-        if lacking:
-            self.needs.update(dict.fromkeys(lacking))
-            raise Missing
 
     # For whoever fetches -------------------------------------------------------------------------------------------
 

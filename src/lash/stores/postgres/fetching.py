@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from lash.abc.store import wait_key_of_process
-from lash.core.process import Lane
 from lash.stores.postgres.columns import COLUMNS, ID, ROW_SQL
 from lash.stores.postgres.facts import Changed, Facts, Kind, Known
+from lash.stores.sql.lanes import LANES_SQL
 from lash.stores.sql.rows import ENTRY_SQL, EVENT_SQL, unpack_entry, unpack_event
 from lash.stores.sql.transaction import TIMED_SCAN_MIN
 
@@ -79,7 +79,6 @@ START_SQL: Final = (
     "LEFT JOIN lash_tombstone t ON t.id = u.id LEFT JOIN lash_process p ON p.id = u.id"
 )
 """Of an id that is to be started: a number for it, and what has it already."""
-LANES_SQL: Final = "SELECT lane, host_profile, kind, name, version FROM lash_lane"
 ADD_LANE_SQL: Final = (
     "INSERT INTO lash_lane (host_profile, kind, name, version) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 )
@@ -259,7 +258,7 @@ class Fetcher:
 
 
 async def learn_lanes(known: Known, query: Query) -> None:
-    known.learn({number: Lane(*names) for number, *names in await query(LANES_SQL)})
+    known.learn(await query(LANES_SQL))
 
 
 def lists(wanted: list[Of]) -> list[list[Any]]:

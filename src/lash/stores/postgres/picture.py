@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, cast
 
-from lash.abc.store import Stale, wait_key_of_process
+from lash.abc.store import wait_key_of_process
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.lease import Fence
@@ -62,10 +62,10 @@ class Picture(Transaction):
         return cast(int, self.facts.ask("lane", lane)) if number is None else number
 
     def known_lanes(self, wanted: Sequence[Lane]) -> list[int]:
-        numbers = self.facts.known.numbers
-        if any(lane not in numbers for lane in wanted):
+        known = self.facts.known
+        if known.lacks(wanted):
             self.facts.ask("lanes")
-        return [numbers[lane] for lane in dict.fromkeys(wanted) if lane in numbers]
+        return known.among(wanted)
 
     def lane(self, number: int) -> Lane:
         if number not in self.facts.known.by_number:
@@ -73,6 +73,9 @@ class Picture(Transaction):
         return self.facts.known.by_number[number]
 
     # Rows ----------------------------------------------------------------------------------------------------------
+
+    def find(self, row: int) -> Hot | None:
+        return self.load(row)
 
     def load(self, row: int) -> Hot | None:
         hot = self.hots.get(row)
@@ -101,15 +104,6 @@ class Picture(Transaction):
                 with suppress(ValueError, TypeError):
                     hot.spec = unpack_spec(hot, lane, self.args.get(row, stored[0]), stored[1])
         return hot
-
-    def leased(self, fence: Fence) -> Hot | Stale:
-        hot = self.load(fence.row)
-        if hot is None or hot.status:
-            return Stale(0)
-        return hot if hot.token == fence.token and hot.state == LEASED else Stale(hot.token)
-
-    def holder(self, fence: Fence) -> Hot | Stale:
-        return self.leased(fence)
 
     def there(self, process_id: str) -> There | None:
         if process_id not in self._ids and not self.facts.has_id(process_id):

@@ -1,5 +1,5 @@
 """Reads see the last commit, over a few connections of their own. One statement per answer, so that every answer is one
-moment of the database. A row that cannot be decoded raises: a damaged row must never look like a missing one.
+moment of the database.
 """
 
 from __future__ import annotations
@@ -22,25 +22,20 @@ from lash.stores.postgres.facts import Known
 from lash.stores.postgres.fetching import learn_lanes
 from lash.stores.postgres.line import AGAIN, LOST, Line, Patience, explained, fetch, pinned
 from lash.stores.postgres.place import Place
-from lash.stores.sql.rows import (
-    ENTRY_SQL,
-    EVENT_SQL,
-    ROW_SQL,
-    STATUS_CODES,
-    STATUSES,
-    unpack_entry,
-    unpack_event,
-    unpack_hash,
-    unpack_row,
+from lash.stores.sql.reading import (
+    COUNTS_SQL,
+    LANE,
+    TOMBSTONE_SQL,
+    WORKER_SQL,
+    counts_of,
+    earliest,
+    process_of,
+    terms_of,
+    tombstone_of,
+    worker_of,
 )
-from lash.stores.sql.workers import unpack_lanes
+from lash.stores.sql.rows import ENTRY_SQL, EVENT_SQL, ROW_SQL, STATUS_CODES, unpack_entry, unpack_event
 
-ID: Final = 1
-LANE: Final = 2
-"""Positions in ``ROW_SQL``."""
-TOMBSTONES_SQL: Final = (
-    "SELECT id, definition, status, ended_ms, pruned_ms FROM lash_tombstone WHERE id = ANY($1::text[])"
-)
 RUNNING_SQL: Final = "SELECT id FROM lash_process WHERE id = ANY($1::text[]) AND status = 0"
 RUNNING_ROWS: Final = (
     "p.row IN (SELECT row FROM lash_process WHERE state = 1 UNION ALL SELECT row FROM lash_process "
@@ -63,8 +58,6 @@ DUE_SQL: Final = (
     "WHERE q.state IN (2, 3) AND q.lane = l.lane ORDER BY q.wake_ms LIMIT 1) FROM unnest($1::int[]) AS l(lane)"
 )
 NEWS_SQL: Final = "SELECT row, token FROM lash_process WHERE owner = $1 AND news = 1 ORDER BY row"
-WORKERS_SQL: Final = "SELECT owner, lanes, about, until_ms FROM lash_worker WHERE until_ms > $1 ORDER BY owner"
-COUNTS_SQL: Final = "SELECT status, count(*) FROM lash_process GROUP BY status"
 
 
 class Readers:
@@ -135,25 +128,16 @@ class Reads:
         found = await self._rows(" WHERE p.id = ANY($1::text[])", list(ids))
         rows: dict[str, ProcessRow | Tombstone] = {row.record.id: row for row in found}
         if absent := [process_id for process_id in ids if process_id not in rows]:
-            for process_id, definition, status, ended_ms, pruned_ms in await self.fetch(TOMBSTONES_SQL, absent):
-                gone = Tombstone(process_id, unpack_hash(definition), STATUSES[status], ended_ms, pruned_ms)
-                rows[process_id] = gone
+            for columns in await self.fetch(TOMBSTONE_SQL + " WHERE id = ANY($1::text[])", absent):
+                gone = tombstone_of(columns)
+                rows[gone.id] = gone
         return [rows.get(process_id) for process_id in ids]
 
     async def _rows(self, where: str, *values: object) -> list[ProcessRow]:
         rows = await self.fetch(ROW_SQL + where, *values)
         if any(columns[LANE] not in self.known.by_number for columns in rows):
             await learn_lanes(self.known, self.fetch)
-        return [self._whole(columns) for columns in rows]
-
-    def _whole(self, columns: Sequence[object]) -> ProcessRow:
-        try:
-            return unpack_row(columns, self.known.by_number)
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreUnavailable(
-                f"The row of process {columns[ID]!r} is damaged: {error}. Restore a backup, or see `lash doctor`.",
-                process_id=columns[ID],
-            ) from error
+        return [process_of(columns, self.known.by_number) for columns in rows]
 
     async def not_running(self, ids: Sequence[str]) -> list[str]:
         running = {process_id for (process_id,) in await self.fetch(RUNNING_SQL, list(ids))}
@@ -162,23 +146,13 @@ class Reads:
     async def page(self, wanted: ProcessFilter) -> list[ProcessRow]:
         terms: list[str] = []
         values: list[object] = []
-
-        def term(text: str, value: object) -> None:
-            values.append(value)
-            terms.append(text.format(f"${len(values)}"))
-
         if wanted.status is not None:
             terms.append(f"p.status = {STATUS_CODES[wanted.status]}")  # as a number, so that a partial index will do
         if wanted.status is Status.RUNNING:
             terms.append(RUNNING_ROWS)
-        if wanted.name is not None:
-            term("p.lane IN (SELECT lane FROM lash_lane WHERE name = {})", wanted.name)
-        if wanted.tag is not None:
-            term("p.row IN (SELECT row FROM lash_tag WHERE tag = {})", wanted.tag)
-        if wanted.parent is not None:
-            term("p.parent = {}", wanted.parent)
-        if wanted.after is not None:
-            term("p.row < (SELECT row FROM lash_process WHERE id = {})", wanted.after)
+        for text, value in terms_of(wanted):
+            values.append(value)
+            terms.append(text.format(f"${len(values)}"))
         where = f" WHERE {' AND '.join(terms)}" if terms else ""
         values.append(wanted.limit)
         return await self._rows(f"{where} ORDER BY p.row DESC LIMIT ${len(values)}", *values)
@@ -221,24 +195,16 @@ class Reads:
 
     async def next_due_ms(self, lanes: Sequence[Lane]) -> int | None:
         """The first entry of each lane's two scheduling indexes. Once a row is due, any moment of the past will do."""
-        numbers = self.known.numbers
-        if any(lane not in numbers for lane in lanes):
+        if self.known.lacks(lanes):
             await learn_lanes(self.known, self.fetch)
-            numbers = self.known.numbers
-        found = await self.fetch(DUE_SQL, [numbers[lane] for lane in dict.fromkeys(lanes) if lane in numbers])
-        return min((wake_ms for pair in found for wake_ms in pair if wake_ms is not None), default=None)
+        return earliest(await self.fetch(DUE_SQL, self.known.among(lanes)))
 
     async def news(self, owner: str) -> list[Fence]:
         return [Fence(row, token) for row, token in await self.fetch(NEWS_SQL, owner)]
 
     async def workers(self, now_ms: int) -> list[WorkerRecord]:
-        return [
-            WorkerRecord(owner, unpack_lanes(lanes), about, until_ms)
-            for owner, lanes, about, until_ms in await self.fetch(WORKERS_SQL, now_ms)
-        ]
+        rows = await self.fetch(WORKER_SQL + " WHERE until_ms > $1 ORDER BY owner", now_ms)
+        return [worker_of(columns) for columns in rows]
 
     async def counts(self) -> dict[str, int]:
-        found = {status.value: 0 for status in STATUSES}
-        for code, number in await self.fetch(COUNTS_SQL):
-            found[STATUSES[int(code)].value] = number
-        return found
+        return counts_of(await self.fetch(COUNTS_SQL))

@@ -6,7 +6,6 @@ life. The server's time decides leases, also where this machine's clock is wrong
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import BadUrl, StoreUnavailable
-from lash.stores.blobs import reference_of
+from lash.stores.blobs import StoredBlobs, digest_of, reference_of
 from lash.stores.listeners import Listeners
 from lash.stores.postgres import doctor
 from lash.stores.postgres.clock import Clock, local_ms
@@ -54,14 +53,14 @@ class PostgresStore:
         self._clock = Clock(clock)
         self._listeners = Listeners()
         self._opened: Opened | None = None
-        self._blobs = PostgresBlobs(self)
+        self._blobs = StoredBlobs(self)
 
     @property
     def facets(self) -> dict[str, bool]:
         return {"attachment_store": True, "artifact_store": True, "process_registry": True}
 
     @property
-    def blobs(self) -> PostgresBlobs:
+    def blobs(self) -> StoredBlobs:
         return self._blobs
 
     # Opening and closing -------------------------------------------------------------------------------------------
@@ -166,13 +165,12 @@ class PostgresStore:
         return await self._open().reads.counts()
 
     async def put_blob(self, data: bytes) -> str:
-        await self._open().readers.fetch(PUT_BLOB_SQL, hashlib.sha256(data).digest(), data)
-        return reference_of(data)
+        reference = reference_of(data)
+        await self._open().readers.fetch(PUT_BLOB_SQL, digest_of(reference), data)
+        return reference
 
     async def get_blob(self, ref: str) -> bytes | None:
-        try:
-            digest = bytes.fromhex(ref.removeprefix("sha256:"))
-        except ValueError:
+        if (digest := digest_of(ref)) is None:
             return None
         found = await self._open().readers.fetch("SELECT data FROM lash_blob WHERE hash = $1", digest)
         return bytes(found[0][0]) if found else None
@@ -232,19 +230,3 @@ class Opened:
         self.writer.crash()
         self.proofs.crash()
         self.readers.crash()
-
-
-class PostgresBlobs:
-    """The blobs facet of one store."""
-
-    durable = True
-
-    def __init__(self, store: PostgresStore) -> None:
-        self._store = store
-
-    async def put(self, data: bytes) -> str:
-        """Keeps ``data`` → its reference, ``sha256:<hex>``."""
-        return await self._store.put_blob(data)
-
-    async def get(self, ref: str) -> bytes | None:
-        return await self._store.get_blob(ref)

@@ -24,9 +24,9 @@ from lash.core.process import (
     ProcessSpec,
     Waiting,
 )
+from lash.stores.sql.lanes import Lanes
 
 Columns: TypeAlias = "tuple[object, ...]"
-Lanes: TypeAlias = "dict[int, Lane]"
 
 STATUSES: Final[Sequence[Status]] = (
     Status.RUNNING,
@@ -244,6 +244,24 @@ Number: TypeAlias = int | None
 EntryColumns: TypeAlias = tuple[
     int, int, str | None, bytes | str | None, bytes | None, Number, Number, Number, Number, int, int
 ]
+
+
+def pack_rest(noted: Entry, witness: bytes | str | None, open_key: str | None) -> Columns:
+    """The columns of ``lash_journal`` behind rank and process, in the table's order; NULL for defaults."""
+    kind, ordinal, name, _, payload, failed, attempt, began_ms, due_ms, _, at_ms = noted
+    return (
+        KIND_CODES[kind],
+        ordinal,
+        name or None,
+        witness,
+        payload or None,
+        1 if failed else None,
+        None if attempt == 1 else attempt,
+        began_ms or None,
+        due_ms or None,
+        at_ms,
+        open_key,
+    )
 
 
 def unpack_entry(columns: Sequence[object]) -> Entry:

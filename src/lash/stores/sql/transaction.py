@@ -60,6 +60,10 @@ class Transaction(ABC):
     # A Hot that was got before a look-up of many rows must be got again before it is changed.
 
     @abstractmethod
+    def find(self, row: int) -> Hot | None:
+        """The row, only to be looked at."""
+
+    @abstractmethod
     def load(self, row: int) -> Hot | None:
         """The row, to be changed."""
 
@@ -67,20 +71,11 @@ class Transaction(ABC):
     def load_id(self, process_id: str) -> Hot | None: ...
 
     @abstractmethod
-    def find_id(self, process_id: str) -> Hot | None:
-        """The row, only to be looked at."""
+    def find_id(self, process_id: str) -> Hot | None: ...
 
     @abstractmethod
     def load_full(self, row: int) -> Hot | None:
         """The row with its spec, to be changed; the spec is None where it cannot be decoded."""
-
-    @abstractmethod
-    def leased(self, fence: Fence) -> Hot | Stale:
-        """The row the fence still guards, only to be looked at; or the refusal."""
-
-    @abstractmethod
-    def holder(self, fence: Fence) -> Hot | Stale:
-        """The same, to be changed."""
 
     @abstractmethod
     def there(self, process_id: str) -> There | None: ...
@@ -196,6 +191,20 @@ class Transaction(ABC):
             action(row)
 
     # The same in every dialect -------------------------------------------------------------------------------------
+
+    def leased(self, fence: Fence) -> Hot | Stale:
+        """The row the fence still guards, only to be looked at; or the refusal."""
+        hot = self.find(fence.row)
+        if hot is None or hot.status:
+            return Stale(0)
+        return hot if hot.token == fence.token and hot.state == LEASED else Stale(hot.token)
+
+    def holder(self, fence: Fence) -> Hot | Stale:
+        """The same, to be changed."""
+        hot = self.leased(fence)
+        if not isinstance(hot, Stale):
+            self.load(fence.row)
+        return hot
 
     def at_ms(self, hot: Hot) -> int:
         """Now, but never before anything the scope already has."""

@@ -1,15 +1,15 @@
 """What one writing connection remembers between transactions, so that the rows it works on cost no read.
 
-Everything here is true only as long as nobody else commits: ``refresh`` drops it when another connection has. Lanes are
-never deleted, so they stay true.
+Of rows and numbers everything here is true only as long as nobody else commits: ``refresh`` drops it when another
+connection has.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from lash.core.process import Lane
-from lash.stores.sql.rows import LEASED, READY, Hot, Lanes
+from lash.stores.sql.lanes import LaneBook
+from lash.stores.sql.rows import LEASED, READY, Hot
 
 ROWS_MAX: Final = 20_000
 """Rows remembered: far more than one worker leases, and some tens of megabytes."""
@@ -17,22 +17,17 @@ ARGS_BYTES_MAX: Final = 2_048
 """Of the arguments that are remembered with a row; longer ones are read again for the claim."""
 
 
-class Book:
+class Book(LaneBook):
     """Rows that are leased or about to be, the numbers given out last, and the lanes."""
 
     def __init__(self) -> None:
-        self.by_number: Lanes = {}
-        self.numbers: dict[Lane, int] = {}
+        super().__init__()
         self.rows: dict[int, Hot] = {}
         self.ids: dict[str, Hot] = {}
         self.last_rank = 0
         self.last_row = 0
         """0 when they must be looked up."""
         self.version = -1
-
-    def learn(self, lanes: Lanes) -> None:
-        self.by_number = lanes
-        self.numbers = {lane: number for number, lane in lanes.items()}
 
     def add(self, hot: Hot) -> None:
         self.rows[hot.row] = hot
@@ -60,5 +55,5 @@ class Book:
 
     def forget(self) -> None:
         """After a rollback: nothing learnt in it holds."""
-        self.learn({})
+        self.learn(())
         self.refresh(-1)

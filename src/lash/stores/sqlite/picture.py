@@ -12,14 +12,13 @@ from itertools import compress, repeat
 from operator import is_not, ne
 from typing import TypeVar
 
-from lash.abc.store import Stale, wait_key_of_process
+from lash.abc.store import wait_key_of_process
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessSpec
 from lash.stores.sql.rows import (
     HOT,
-    LEASED,
     Columns,
     Hot,
     columns_of,
@@ -72,11 +71,9 @@ class SqliteTransaction(Transaction):
         return number
 
     def known_lanes(self, wanted: Sequence[Lane]) -> list[int]:
-        numbers = self.book.numbers
-        if any(lane not in numbers for lane in wanted):
+        if self.book.lacks(wanted):
             self.book.learn(self.tables.lanes())
-            numbers = self.book.numbers
-        return [numbers[lane] for lane in dict.fromkeys(wanted) if lane in numbers]
+        return self.book.among(wanted)
 
     def lane(self, number: int) -> Lane:
         if number not in self.book.by_number:
@@ -84,6 +81,10 @@ class SqliteTransaction(Transaction):
         return self.book.by_number[number]
 
     # Rows ----------------------------------------------------------------------------------------------------------
+
+    def find(self, row: int) -> Hot | None:
+        hot = self.book.rows.get(row)
+        return self._fetched(self.tables.by_row, row) if hot is None else hot
 
     def load(self, row: int) -> Hot | None:
         hot = self.book.rows.get(row)
@@ -116,19 +117,6 @@ class SqliteTransaction(Transaction):
                 hot = known[row]
                 with suppress(ValueError, TypeError):
                     hot.spec = unpack_spec(hot, self.lane(hot.lane), args, more)
-
-    def leased(self, fence: Fence) -> Hot | Stale:
-        row, token = fence
-        hot = self.book.rows.get(row)
-        if hot is None:
-            hot = self._fetched(self.tables.by_row, row)
-        if hot is None or hot.status:
-            return Stale(0)
-        return hot if hot.token == token and hot.state == LEASED else Stale(hot.token)
-
-    def holder(self, fence: Fence) -> Hot | Stale:
-        hot = self.leased(fence)
-        return hot if isinstance(hot, Stale) else self._touch(hot)
 
     def there(self, process_id: str) -> There | None:
         known = self.book.ids.get(process_id)

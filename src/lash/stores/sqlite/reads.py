@@ -1,7 +1,6 @@
 """Reads see the last commit. Short ones run on the event loop; what may be long runs in a thread.
 
-One statement per answer, so that every answer is one moment of the database. A row that cannot be decoded raises: a
-damaged row must never look like a missing one.
+One statement per answer, so that every answer is one moment of the database.
 """
 
 from __future__ import annotations
@@ -16,26 +15,22 @@ from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
-from lash.errors import StoreUnavailable
-from lash.stores.sql.rows import (
-    ENTRY_SQL,
-    EVENT_SQL,
-    ROW_SQL,
-    STATUS_CODES,
-    STATUSES,
-    Columns,
-    unpack_entry,
-    unpack_event,
-    unpack_hash,
-    unpack_row,
+from lash.stores.sql.lanes import LANES_SQL
+from lash.stores.sql.reading import (
+    COUNTS_SQL,
+    LANE,
+    TOMBSTONE_SQL,
+    WORKER_SQL,
+    counts_of,
+    earliest,
+    process_of,
+    terms_of,
+    tombstone_of,
+    worker_of,
 )
-from lash.stores.sql.workers import unpack_lanes
+from lash.stores.sql.rows import ENTRY_SQL, EVENT_SQL, ROW_SQL, STATUS_CODES, Columns, unpack_entry, unpack_event
 from lash.stores.sqlite.book import Book
-from lash.stores.sqlite.tables import load_lanes
 
-ID: Final = 1
-LANE: Final = 2
-"""Positions in ``ROW_SQL``."""
 FIRST_READY_SQL: Final = (
     "SELECT p.wake_ms FROM lash_process p WHERE p.state = 1 AND p.lane = json_each.value "
     "ORDER BY p.priority DESC, p.wake_ms LIMIT 1"
@@ -47,7 +42,6 @@ FIRST_TIMED_SQL: Final = (
 DUE_SQL: Final = f"SELECT ({FIRST_READY_SQL}), ({FIRST_TIMED_SQL}) FROM json_each(?)"
 NEWS_SQL: Final = "SELECT row, token FROM lash_process WHERE news = 1 AND owner = ? ORDER BY row"
 HISTORY_SQL: Final = f"SELECT {ENTRY_SQL} FROM lash_journal WHERE process = ? AND rank > ? ORDER BY rank LIMIT ?"
-TOMBSTONE_SQL: Final = "SELECT id, definition, status, ended_ms, pruned_ms FROM lash_tombstone WHERE id = ?"
 
 
 def get(connection: sqlite3.Connection, lanes: Book, ids: Sequence[str]) -> list[ProcessRow | Tombstone | None]:
@@ -63,27 +57,14 @@ def find(connection: sqlite3.Connection, lanes: Book, process_id: str) -> Proces
     columns = connection.execute(ROW_SQL + " WHERE p.id = ?", (process_id,)).fetchone()
     if columns is not None:
         return decoded(connection, lanes, [columns])[0]
-    found = connection.execute(TOMBSTONE_SQL, (process_id,)).fetchone()
-    if found is None:
-        return None
-    pruned_id, definition, status, ended_ms, pruned_ms = found
-    return Tombstone(pruned_id, unpack_hash(definition), STATUSES[status], ended_ms, pruned_ms)
+    found = connection.execute(TOMBSTONE_SQL + " WHERE id = ?", (process_id,)).fetchone()
+    return None if found is None else tombstone_of(found)
 
 
 def decoded(connection: sqlite3.Connection, lanes: Book, rows: Sequence[Columns]) -> list[ProcessRow]:
     if any(columns[LANE] not in lanes.by_number for columns in rows):
-        lanes.learn(load_lanes(connection))
-    return [whole(columns, lanes) for columns in rows]
-
-
-def whole(columns: Columns, lanes: Book) -> ProcessRow:
-    try:
-        return unpack_row(columns, lanes.by_number)
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreUnavailable(
-            f"The row of process {columns[ID]!r} is damaged: {error}. Restore a backup, or see `lash doctor`.",
-            process_id=columns[ID],
-        ) from error
+        lanes.learn(connection.execute(LANES_SQL))
+    return [process_of(columns, lanes.by_number) for columns in rows]
 
 
 def page(connection: sqlite3.Connection, lanes: Book, wanted: ProcessFilter) -> list[ProcessRow]:
@@ -92,18 +73,9 @@ def page(connection: sqlite3.Connection, lanes: Book, wanted: ProcessFilter) -> 
     if wanted.status is not None:
         terms.append("p.status = ?")
         values.append(STATUS_CODES[wanted.status])
-    if wanted.name is not None:
-        terms.append("p.lane IN (SELECT lane FROM lash_lane WHERE name = ?)")
-        values.append(wanted.name)
-    if wanted.tag is not None:
-        terms.append("p.row IN (SELECT row FROM lash_tag WHERE tag = ?)")
-        values.append(wanted.tag)
-    if wanted.parent is not None:
-        terms.append("p.parent = ?")
-        values.append(wanted.parent)
-    if wanted.after is not None:
-        terms.append("p.row < (SELECT row FROM lash_process WHERE id = ?)")
-        values.append(wanted.after)
+    for text, value in terms_of(wanted):
+        terms.append(text.format("?"))
+        values.append(value)
     query = f"{ROW_SQL} WHERE {' AND '.join(terms)} ORDER BY p.row DESC LIMIT ?"
     return decoded(connection, lanes, connection.execute(query, (*values, wanted.limit)).fetchall())
 
@@ -122,11 +94,9 @@ def history(connection: sqlite3.Connection, row: int, after_rank: int, limit: in
 
 def next_due_ms(connection: sqlite3.Connection, lanes: Book, wanted: Sequence[Lane]) -> int | None:
     """The first entry of each lane's two scheduling indexes. Once a row is due, any moment of the past will do."""
-    if any(lane not in lanes.numbers for lane in wanted):
-        lanes.learn(load_lanes(connection))
-    numbers = [lanes.numbers[lane] for lane in dict.fromkeys(wanted) if lane in lanes.numbers]
-    found = connection.execute(DUE_SQL, (json.dumps(numbers),))
-    return min((wake_ms for pair in found for wake_ms in pair if wake_ms is not None), default=None)
+    if lanes.lacks(wanted):
+        lanes.learn(connection.execute(LANES_SQL))
+    return earliest(connection.execute(DUE_SQL, (json.dumps(lanes.among(wanted)),)))
 
 
 def news(connection: sqlite3.Connection, owner: str) -> list[Fence]:
@@ -134,16 +104,10 @@ def news(connection: sqlite3.Connection, owner: str) -> list[Fence]:
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
-    found = {status.value: 0 for status in STATUSES}
-    for code, number in connection.execute("SELECT status, count(*) FROM lash_process GROUP BY status"):
-        found[STATUSES[int(code)].value] = number
-    return found
+    return counts_of(connection.execute(COUNTS_SQL))
 
 
 def live_workers(connection: sqlite3.Connection, now_ms: int) -> list[WorkerRecord]:
     """Those whose entry has not run out, by owner."""
-    query = "SELECT owner, lanes, about, until_ms FROM lash_worker WHERE until_ms > ? ORDER BY owner"
-    return [
-        WorkerRecord(owner, unpack_lanes(lanes), about, until_ms)
-        for owner, lanes, about, until_ms in connection.execute(query, (now_ms,))
-    ]
+    query = WORKER_SQL + " WHERE until_ms > ? ORDER BY owner"
+    return [worker_of(columns) for columns in connection.execute(query, (now_ms,))]

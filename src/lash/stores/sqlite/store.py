@@ -10,7 +10,6 @@ import asyncio
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +22,8 @@ from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import StoreUnavailable
 from lash.limits import INLINE_COMMIT_US_MAX
+from lash.stores.blobs import StoredBlobs
+from lash.stores.clock import system_ms
 from lash.stores.listeners import Listeners
 from lash.stores.sql.migrations import migrations
 from lash.stores.sqlite import blobs, doctor, reads
@@ -38,10 +39,6 @@ T = TypeVar("T")
 
 HISTORY_INLINE: int = 256
 """Journal entries read on the event loop; a longer history is read in a thread."""
-
-
-def system_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def migration_sql() -> list[tuple[str, str]]:
@@ -76,14 +73,14 @@ class SqliteStore:
         self._folder = self._path + "-workers"
         self._notices = Notices(self._folder, self._listeners.notify)
         self._proofs = Proofs(self._folder)
-        self._blobs = SqliteBlobs(self)
+        self._blobs = StoredBlobs(self)
 
     @property
     def facets(self) -> dict[str, bool]:
         return {"attachment_store": True, "artifact_store": True, "process_registry": True}
 
     @property
-    def blobs(self) -> SqliteBlobs:
+    def blobs(self) -> StoredBlobs:
         return self._blobs
 
     @property
@@ -294,19 +291,3 @@ class SqliteStore:
     async def dead_owners(self) -> list[str]:
         """The same owners again until an ``Expire`` of theirs was committed through this store."""
         return self._proofs.take_dead()
-
-
-class SqliteBlobs:
-    """The blobs facet of one store."""
-
-    durable = True
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    async def put(self, data: bytes) -> str:
-        """Keeps ``data`` → its reference, ``sha256:<hex>``."""
-        return await self._store.put_blob(data)
-
-    async def get(self, ref: str) -> bytes | None:
-        return await self._store.get_blob(ref)

@@ -15,6 +15,7 @@ from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane
+from lash.stores.sql.lanes import LANES_SQL
 from lash.stores.sql.rows import (
     CANCEL,
     ENTRY_SQL,
@@ -25,8 +26,8 @@ from lash.stores.sql.rows import (
     WAIT,
     Columns,
     Hot,
-    Lanes,
     pack_hash,
+    pack_rest,
     unpack_entry,
     unpack_event,
 )
@@ -242,8 +243,9 @@ class Tables:
         for name, table in (("rank", "lash_journal"), ("row", "lash_process")):
             self.sql("UPDATE lash_floor SET value = ? WHERE name = ?", (self.newest(name, table), name))
 
-    def lanes(self) -> Lanes:
-        return load_lanes(self.connection)
+    def lanes(self) -> list[Columns]:
+        """Rows of ``LANES_SQL``."""
+        return self.sql(LANES_SQL).fetchall()
 
     def add_lane(self, lane: Lane) -> None:
         self.sql("INSERT OR IGNORE INTO lash_lane (host_profile, kind, name, version) VALUES (?, ?, ?, ?)", lane)
@@ -308,27 +310,7 @@ STEP_INSERT: Final = (
 
 def pack_entry(process: int, noted: Entry, open_key: str | None) -> Columns:
     """Parameters of ``ENTRY_INSERT``: every column, in the table's order."""
-    kind, ordinal, name, witness, payload, failed, attempt, began_ms, due_ms, rank, at_ms = noted
-    return (
-        rank,
-        process,
-        KIND_CODES[kind],
-        ordinal,
-        name or None,
-        pack_hash(witness),
-        payload or None,
-        1 if failed else None,
-        None if attempt == 1 else attempt,
-        began_ms or None,
-        due_ms or None,
-        at_ms,
-        open_key,
-    )
+    return (noted.rank, process, *pack_rest(noted, pack_hash(noted.witness), open_key))
 
 
 ENTRY_INSERT: Final = "INSERT INTO lash_journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-def load_lanes(connection: sqlite3.Connection) -> Lanes:
-    rows = connection.execute("SELECT lane, host_profile, kind, name, version FROM lash_lane")
-    return {lane: Lane(*names) for lane, *names in rows}
