@@ -14,7 +14,7 @@ from lash.stores.sql.rows import HOT, KIND_CODES, Columns, Hot, pack_rest, unpac
 
 COLUMNS: Final = (*HOT, "last_rank", "last_ms", "awaited", "version")
 """Of ``lash_process``, in the order of the fields of ``Hot``."""
-ROW_SQL: Final = ", ".join("p." + name for name in COLUMNS)
+COLUMNS_SQL: Final = ", ".join("p." + name for name in COLUMNS)
 FIXED: Final = frozenset(
     {"row", "id", "lane", "priority", "created_ms", "external", "parent", "detached", "definition"}
 )
@@ -71,7 +71,7 @@ def numbers(column: Iterable[object]) -> str:
 NUMBERS: Final = frozenset({"bigint", "integer", "smallint"})
 
 
-def place_of(number: int, kind: str) -> str:
+def parameter(number: int, kind: str) -> str:
     """How the parameter of a column is spelled."""
     return f"${number}::text::{kind}[]" if kind in NUMBERS else f"${number}::{kind}[]"
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from lash.abc.store import wait_key_of_process
-from lash.stores.postgres.columns import COLUMNS, ID, ROW_SQL
+from lash.stores.postgres.columns import COLUMNS, COLUMNS_SQL, ID
 from lash.stores.postgres.facts import Changed, Facts, Kind, Known
 from lash.stores.sql.lanes import LANES_SQL
 from lash.stores.sql.rows import ENTRY_SQL, EVENT_SQL, unpack_entry, unpack_event
@@ -21,7 +21,7 @@ Query: TypeAlias = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 
 PARENT: Final = COLUMNS.index("parent")
 AWAITED: Final = COLUMNS.index("awaited")
-FROM: Final = f"SELECT {ROW_SQL} FROM lash_process p "
+FROM: Final = f"SELECT {COLUMNS_SQL} FROM lash_process p "
 LOCKED: Final = " ORDER BY p.row FOR NO KEY UPDATE OF p"
 TOMBSTONES_SQL: Final = "SELECT id, definition, status FROM lash_tombstone WHERE id = ANY($1::text[])"
 SPECS_SQL: Final = "SELECT row, args, more FROM lash_spec WHERE row = ANY($1::bigint[])"
@@ -54,8 +54,9 @@ CANDIDATES_SQL: Final = (
     f"ORDER BY wake_ms LIMIT greatest({TIMED_SCAN_MIN}, 4 * $3::bigint))) c"
 )
 DUE_SQL: Final = (
-    f"SELECT {ROW_SQL}, s.args, s.more FROM ({CANDIDATES_SQL}) c JOIN lash_process p ON p.row = c.row AND p.state > 0 "
-    "AND p.wake_ms <= $2 LEFT JOIN lash_spec s ON s.row = p.row ORDER BY c.priority DESC, c.wake_ms, c.row "
+    f"SELECT {COLUMNS_SQL}, s.args, s.more FROM ({CANDIDATES_SQL}) c "
+    "JOIN lash_process p ON p.row = c.row AND p.state > 0 AND p.wake_ms <= $2 "
+    "LEFT JOIN lash_spec s ON s.row = p.row ORDER BY c.priority DESC, c.wake_ms, c.row "
     "LIMIT $3::bigint FOR NO KEY UPDATE OF p SKIP LOCKED"
 )
 """Looks at more than it takes, because others may take the same; locks what it takes and no more."""
@@ -75,7 +76,7 @@ PRUNABLE_SQL: Final = (
     "(SELECT 1 FROM lash_process q WHERE q.id = p.parent AND q.status = 0)) ORDER BY p.updated_ms, p.row LIMIT $2"
 )
 START_SQL: Final = (
-    f"SELECT u.id, nextval('lash_row'), t.definition, t.status, {ROW_SQL} FROM unnest($1::text[]) AS u(id) "
+    f"SELECT u.id, nextval('lash_row'), t.definition, t.status, {COLUMNS_SQL} FROM unnest($1::text[]) AS u(id) "
     "LEFT JOIN lash_tombstone t ON t.id = u.id LEFT JOIN lash_process p ON p.id = u.id"
 )
 """Of an id that is to be started: a number for it, and what has it already."""
@@ -121,7 +122,7 @@ class Fetcher:
         ids = {process_id for (process_id,) in wanted}
         rows = await self.query(FROM + "WHERE p.id = ANY($1::text[])" + self.lock, list(ids))
         self.put_rows(rows)
-        if absent := ids.difference(row[1] for row in rows):
+        if absent := ids.difference(row[ID] for row in rows):
             for process_id in absent:
                 self.facts.put_no_id(process_id)
             await self.tombstones([(process_id,) for process_id in absent])
@@ -193,9 +194,13 @@ class Fetcher:
             self.facts.put("blocked", of, self.put_rows(await self.query(BLOCKED_SQL, *of)))
 
     async def children(self, wanted: list[Of]) -> None:
-        rows = await self.query(CHILDREN_SQL, [parent for (parent,) in wanted])
+        parents = [parent for (parent,) in wanted]
+        self.put_children(parents, await self.query(CHILDREN_SQL, parents))
+
+    def put_children(self, parents: Iterable[str], rows: Sequence[Sequence[Any]]) -> None:
+        """``rows`` are all the children there are of these."""
         self.put_rows(rows)
-        families: dict[str, list[int]] = {parent: [] for (parent,) in wanted}
+        families: dict[str, list[int]] = {parent: [] for parent in parents}
         for row in rows:
             families[row[PARENT]].append(row[0])
         for parent, numbers in families.items():
@@ -206,13 +211,7 @@ class Fetcher:
         for of in wanted:
             process_id, key = of
             rows = await self.query(FAMILY_SQL, process_id)
-            self.put_rows(rows)
-            families: dict[str, list[int]] = {process_id: []}
-            families.update((row[ID], []) for row in rows)
-            for row in rows:
-                families[row[PARENT]].append(row[0])
-            for parent, numbers in families.items():
-                self.facts.put("children", (parent,), numbers)
+            self.put_children([process_id, *(row[ID] for row in rows)], rows)
             await self.keyed([(row[0], key) for row in rows])
             await self.waiters([(wait_key_of_process(row[ID]),) for row in rows if row[AWAITED]])
             self.facts.put("family", of, True)

@@ -8,7 +8,7 @@ import asyncpg
 
 from lash.errors import StoreNotMigrated
 from lash.stores.postgres.place import Place
-from lash.stores.sql.migrations import Migration, lacking
+from lash.stores.sql.migrations import APPLIED_SQL, Migration, lacking
 from lash.stores.sql.script import TABLES, migration_lock
 
 
@@ -41,5 +41,5 @@ async def applied(connection: asyncpg.Connection[Any]) -> dict[int, tuple[str, s
     """Number → (file name, checksum) of what this schema has been through."""
     if not await connection.fetchval("SELECT to_regclass('lash_migration') IS NOT NULL"):
         return {}
-    rows = await connection.fetch("SELECT number, name, sha256 FROM lash_migration ORDER BY number")
+    rows = await connection.fetch(APPLIED_SQL)
     return {number: (name, checksum) for number, name, checksum in rows}

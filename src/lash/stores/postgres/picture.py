@@ -39,8 +39,8 @@ class Picture(Transaction):
         self.events: list[Told] = []
         self.noted: dict[int, list[tuple[Entry, str | None]]] = {}
         """By row: new entries, and the open key each has."""
-        self.shuts: list[tuple[int, int]] = []
-        """(row, rank) of entries that are open in the table and no longer."""
+        self.shuts: dict[int, set[int]] = {}
+        """By row: ranks of entries that are open in the table and no longer."""
         self.bumped: set[int] = set()
         """Rows whose version must grow although no column changes."""
         self.cuts: dict[int, set[int]] = {}
@@ -166,19 +166,19 @@ class Picture(Transaction):
             other = hot.blocked_reason is not None and hot.lane == lane and hot.blocked_hash != code_hash
             return other and hot.state != LEASED and (hot.wake_ms is None or hot.wake_ms > self.now_ms)
 
-        return numbers(self._among(self.facts.ask("blocked", lane, code_hash, self.now_ms), wanted, by_row))
+        return rows_of(self._among(self.facts.ask("blocked", lane, code_hash, self.now_ms), wanted, by_row))
 
     def children(self, process_id: str) -> list[int]:
         def wanted(hot: Hot) -> bool:
             return hot.parent == process_id and not hot.status and not hot.detached
 
-        return numbers(self._among(self.facts.ask("children", process_id), wanted, by_row))
+        return rows_of(self._among(self.facts.ask("children", process_id), wanted, by_row))
 
     def cancelled_before(self, at_ms: int) -> list[int]:
         def wanted(hot: Hot) -> bool:
             return hot.cancel_ms is not None and not hot.status and not hot.external and hot.cancel_ms <= at_ms
 
-        return numbers(self._among(self.facts.ask("cancelled", at_ms), wanted, by_row))
+        return rows_of(self._among(self.facts.ask("cancelled", at_ms), wanted, by_row))
 
     def held(self, owner: str) -> list[Hot]:
         return self._among(self.facts.ask("held", owner), lambda hot: hot.owner == owner, by_row)
@@ -235,7 +235,7 @@ class Picture(Transaction):
             if entry.rank == rank:
                 noted[place] = (entry, None)
                 return
-        self.shuts.append((hot.row, rank))
+        self.shuts.setdefault(hot.row, set()).add(rank)
 
     def entries_after(self, hot: Hot, rank: int) -> list[Entry]:
         if hot.last_rank <= rank:
@@ -251,7 +251,7 @@ class Picture(Transaction):
         found: list[WaitColumns] = []
         if self.base(hot.row) and hot.row not in self.cuts:
             stored = cast("list[WaitColumns]", self.facts.ask("waits", hot.row, ordinal))
-            gone = {rank for row, rank in self.shuts if row == hot.row}
+            gone = self.shuts.get(hot.row, ())
             found = [(*columns[:5], None) if columns[0] in gone else columns for columns in stored]
         found += [
             (entry.rank, KIND_CODES[entry.kind], entry.name, entry.payload, entry.attempt, open_key)
@@ -260,21 +260,24 @@ class Picture(Transaction):
         ]
         return found
 
+    def _still_open(self, hot: Hot, kind: int) -> list[Opened]:
+        """Of what is open in the table: waits, or mail. In rank order."""
+        if not self.base(hot.row):
+            return []
+        kept, gone = self.cuts.get(hot.row), self.shuts.get(hot.row, ())
+        return [
+            item
+            for item in cast("list[Opened]", self.facts.ask("open", hot.row))
+            if item[1] == kind and item[0] not in gone and (kept is None or item[0] in kept)
+        ]
+
     def _opened(self, hot: Hot, kind: int, key: str) -> list[Opened]:
         """Open waits or untaken mail of ``key``, in rank order."""
-        found: list[Opened] = []
-        if self.base(hot.row):
-            kept = self.cuts.get(hot.row)
-            gone = {rank for row, rank in self.shuts if row == hot.row}
-            for item in cast("list[Opened]", self.facts.ask("open", hot.row)):
-                if item[1] == kind and item[3] == key and item[0] not in gone and (kept is None or item[0] in kept):
-                    found.append(item)
-        found += [
+        return [item for item in self._still_open(hot, kind) if item[3] == key] + [
             (entry.rank, kind, entry.ordinal, key, entry.payload, entry.at_ms)
             for entry, open_key in self.noted.get(hot.row, ())
             if open_key == key and KIND_CODES[entry.kind] == kind
         ]
-        return found
 
     def oldest_mail(self, hot: Hot, key: str) -> tuple[int, int, bytes | None] | None:
         mail = min(self._opened(hot, MAIL, key), key=lambda item: item[2], default=None)
@@ -295,8 +298,7 @@ class Picture(Transaction):
         found: list[tuple[int, int, int]] = []
         if hot.stored is not None:
             stored = cast("list[tuple[int, int, int]]", self.facts.ask("waiters", key))
-            gone = set(self.shuts)
-            found = [wait for wait in stored if (wait[1], wait[0]) not in gone and wait[1] not in self.cuts]
+            found = [wait for wait in stored if wait[0] not in self.shuts.get(wait[1], ()) and wait[1] not in self.cuts]
         for row, noted in self.noted.items():
             found += [(entry.rank, row, entry.ordinal) for entry, open_key in noted if open_key == key]
         return found
@@ -304,11 +306,7 @@ class Picture(Transaction):
     def cut(self, hot: Hot) -> None:
         hot.last_ms = 0  # the row's own time is not behind that of its cancel requests
         if self.base(hot.row):
-            gone = {rank for row, rank in self.shuts if row == hot.row}
-            before = self.cuts.get(hot.row)
-            opened = cast("list[Opened]", self.facts.ask("open", hot.row))
-            mail = [item for item in opened if item[1] == MAIL and item[0] not in gone]
-            mail = [item for item in mail if before is None or item[0] in before]
+            mail = self._still_open(hot, MAIL)
             self.cuts[hot.row] = {item[0] for item in mail}
             hot.last_ms = max((item[5] for item in mail), default=0)
         self.noted[hot.row] = [
@@ -370,5 +368,5 @@ def by_row(hot: Hot) -> int:
     return hot.row
 
 
-def numbers(hots: Iterable[Hot]) -> list[int]:
+def rows_of(hots: Iterable[Hot]) -> list[int]:
     return [hot.row for hot in hots]

@@ -30,13 +30,14 @@ from lash.stores.postgres.columns import (
     numbers,
     pack_entry,
     pack_step,
-    place_of,
+    parameter,
     type_of,
 )
 from lash.stores.postgres.picture import Picture
 from lash.stores.sql.rows import CANCEL, HOT, Columns, Hot, columns_of, pack_more, unpack_hash
+from lash.stores.sql.script import NOW
 
-CLOCK_SQL: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+CLOCK_SQL: Final = NOW["postgres"]
 SKEW_MS_MAX: Final = 1_000
 """What a batch took for the server's time may be off by so much."""
 GUARD_SQL: Final = (
@@ -58,7 +59,8 @@ class Part(NamedTuple):
     heavy: int | None = None
 
     def text(self, first: int) -> str:
-        return self.sql.replace("{}", ", ".join(place_of(first + place, kind) for place, kind in enumerate(self.types)))
+        """With its parameters numbered from ``first``."""
+        return self.sql.replace("{}", ", ".join(map(parameter, count(first), self.types)))
 
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -111,7 +113,7 @@ CUT_SQL: Final = (
 TOMBSTONE_TYPES: Final = ("text", "text", "smallint", "bigint")
 TOMBSTONE_SQL: Final = (
     "INSERT INTO lash_tombstone (id, definition, status, ended_ms, pruned_ms) "
-    f"SELECT u.*, $5::bigint FROM unnest({', '.join(map(place_of, count(1), TOMBSTONE_TYPES))}) AS u "
+    f"SELECT u.*, $5::bigint FROM unnest({', '.join(map(parameter, count(1), TOMBSTONE_TYPES))}) AS u "
     "ON CONFLICT DO NOTHING"
 )
 BURIED: Final = (("tag", "row"), ("spec", "row"), ("event", "process"), ("journal", "process"), ("process", "row"))
@@ -185,7 +187,6 @@ def written(picture: Picture) -> Written:
             out.grown.append(hot)
             rows.setdefault("fresh", []).append(fresh_of(hot))
             continue
-        out.guard[row] = cast(int, stored[VERSION])
         if columns_of(hot) != stored[: len(HOT)] or row in picture.bumped:
             out.grown.append(hot)
             rows.setdefault("change", []).append(changing_of(hot))
@@ -193,7 +194,8 @@ def written(picture: Picture) -> Written:
             out.grown.append(hot)
             rows.setdefault("bump", []).append((row, hot.last_rank, hot.last_ms))
         elif row not in picture.facts.trusted:
-            del out.guard[row]  # read in this transaction, and only looked at
+            continue  # read in this transaction, and only looked at
+        out.guard[row] = cast(int, stored[VERSION])
     if "fresh" in rows:
         rows["fresh"].sort(key=id_of)  # whoever starts the same ids at the same time meets them in the same order
     add_specs(picture, rows)
@@ -247,7 +249,7 @@ def add_history(picture: Picture, rows: dict[str, list[Columns]]) -> None:
             else:
                 rows.setdefault("entry", []).append(pack_entry(row, entry, open_key))
     if picture.shuts:
-        rows["shut"] = cast("list[Columns]", picture.shuts)
+        rows["shut"] = [(row, rank) for row, ranks in picture.shuts.items() for rank in ranks]
 
 
 def rare_of(picture: Picture) -> list[Statement]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lash.errors import StoreMoved, StoreTooNew
 
+APPLIED_SQL = "SELECT number, name, sha256 FROM lash_migration ORDER BY number"
 PROMOTED: int = 1_000_000
 """Number of the mark on a database whose content is being moved to another one. No lash ever opens it, old ones
 included, because none has a migration of that number."""

@@ -89,6 +89,19 @@ def patiently(action: Callable[[], T], given_up: Callable[[], bool] = lambda: Fa
         time.sleep(random.uniform(*BUSY_PAUSE_S))
 
 
+def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """``work()`` under the write lock, then a commit; all of it or nothing. Does not wait for the lock."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work()
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
 def extend_log(connection: sqlite3.Connection, path: str) -> None:
     """Give the write-ahead log its full size. Zeros after its last frame mean nothing to SQLite.
 

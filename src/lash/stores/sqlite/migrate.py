@@ -5,33 +5,31 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from lash.stores.sql.migrations import Migration, lacking
+from lash.stores.sql.migrations import APPLIED_SQL, Migration, lacking
 from lash.stores.sql.script import TABLES
+from lash.stores.sqlite.connection import in_transaction
 
 
 def migrate(connection: sqlite3.Connection, known: list[Migration], path: str, now_ms: int) -> None:
     """Apply what is missing. The caller retries when the database is busy; nothing is half applied."""
+
+    def work() -> None:
+        connection.execute(TABLES["sqlite"])
+        for migration in lacking(applied(connection), known, path):
+            for statement in statements(migration.sql):
+                connection.execute(statement)
+            columns = (migration.number, migration.name, migration.checksum, now_ms)
+            connection.execute("INSERT INTO lash_migration VALUES (?, ?, ?, ?)", columns)
+
     if lacking(applied(connection), known, path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.execute(TABLES["sqlite"])
-            for migration in lacking(applied(connection), known, path):
-                for statement in statements(migration.sql):
-                    connection.execute(statement)
-                columns = (migration.number, migration.name, migration.checksum, now_ms)
-                connection.execute("INSERT INTO lash_migration VALUES (?, ?, ?, ?)", columns)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        in_transaction(connection, work)
 
 
 def applied(connection: sqlite3.Connection) -> dict[int, tuple[str, str]]:
     """Number → (file name, checksum) of what this database has been through."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lash_migration'").fetchone() is None:
         return {}
-    rows = connection.execute("SELECT number, name, sha256 FROM lash_migration ORDER BY number")
+    rows = connection.execute(APPLIED_SQL)
     return {number: (name, checksum) for number, name, checksum in rows}
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from lash.errors import NotADatabase, StoreInUse, StoreNotMigrated
 from lash.stores.sql.migrations import MOVED, PROMOTED, lacking, migrations
-from lash.stores.sqlite.connection import connect, patiently
+from lash.stores.sqlite.connection import connect, in_transaction, patiently
 from lash.stores.sqlite.migrate import applied
 
 if sys.platform != "win32":
@@ -149,15 +149,7 @@ class Source:
             self._write(lambda sql: sql("INSERT OR IGNORE INTO lash_migration VALUES (?, ?, ?, ?)", values))
 
     def _write(self, work: Callable[[Callable[..., object]], object]) -> None:
-        connection = self.connection
-        patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-        try:
-            work(connection.execute)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        patiently(lambda: in_transaction(self.connection, lambda: work(self.connection.execute)))
 
     # Reading -------------------------------------------------------------------------------------------------------
 
