@@ -94,8 +94,8 @@ def clock(about: dict[str, object]) -> Check | None:
         return Check("clock", "ok", f"this machine and the server agree on the time; {trip}")
     where = "ahead of" if ahead_ms > 0 else "behind"
     words = (
-        f"this machine's clock is {show_ms(abs(ahead_ms))} {where} the server's: leases go by the server's, but "
-        "timers and pauses of workers here are off by so much. Synchronise both (NTP)"
+        f"this machine's clock is {show_ms(abs(ahead_ms))} {where} the server's: work goes by the server's, but "
+        "logs written here, and a SQLite file on this machine, do not. Synchronise both (NTP)"
     )
     return Check("clock", "warn", f"{words}; {trip}")
 
