@@ -41,6 +41,7 @@ FIRST_TIMED_SQL: Final = (
 )
 DUE_SQL: Final = f"SELECT ({FIRST_READY_SQL}), ({FIRST_TIMED_SQL}) FROM json_each(?)"
 NEWS_SQL: Final = "SELECT row, token FROM lash_process WHERE news = 1 AND owner = ? ORDER BY row"
+GONE_SQL: Final = TOMBSTONE_SQL + " WHERE id = ?"
 HISTORY_SQL: Final = f"SELECT {ENTRY_SQL} FROM lash_journal WHERE process = ? AND rank > ? ORDER BY rank LIMIT ?"
 
 
@@ -57,7 +58,7 @@ def find(connection: sqlite3.Connection, lanes: Book, process_id: str) -> Proces
     columns = connection.execute(ROW_SQL + " WHERE p.id = ?", (process_id,)).fetchone()
     if columns is not None:
         return decoded(connection, lanes, [columns])[0]
-    found = connection.execute(TOMBSTONE_SQL + " WHERE id = ?", (process_id,)).fetchone()
+    found = connection.execute(GONE_SQL, (process_id,)).fetchone()
     return None if found is None else tombstone_of(found)
 
 
