@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 
 import lash
-from lash.abc.store import Claim, Claims, Finish, Put, Recorded, Release, Start, Started
+from lash.abc.store import Claim, Claims, Finish, Put, Recorded, Release, Start
 from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.outcome import Completed
-from lash.core.process import Blocked, ProcessSpec, definition_of, lane_of
+from lash.core.process import Blocked, ProcessRow, lane_of
 from lash.errors import BadUrl, StoreUnavailable
 from lash.stores.naming import without_password
 from lash.stores.postgres import PostgresStore, clock as clock_module, writing
@@ -25,30 +25,11 @@ from lash.stores.postgres.line import Line, explained
 from lash.stores.postgres.place import place_of
 from lash.stores.postgres.writing import PARTS, overflow, text_of
 from tests.postgres import fresh_url
-
-ARGS = b"[[],{}]"
-
-
-def spec(process_id: str) -> ProcessSpec:
-    return ProcessSpec(process_id, "python", "job", "", ARGS, definition_of("python", "job", ARGS))
+from tests.unit.stores.stage import leased, on_open, spec
 
 
 def with_store(work: Callable[[PostgresStore], Coroutine[None, None, None]]) -> None:
-    async def run() -> None:
-        store = PostgresStore(fresh_url())
-        await store.open()
-        try:
-            await work(store)
-        finally:
-            await store.close()
-
-    asyncio.run(run())
-
-
-async def leased(store: PostgresStore, process_id: str) -> Started:
-    (started,) = await store.write([Start(spec(process_id), "w1", 60_000)])
-    assert isinstance(started, Started)
-    return started
+    asyncio.run(on_open(PostgresStore(fresh_url()), work))
 
 
 # The URL -----------------------------------------------------------------------------------------------------------
@@ -128,9 +109,10 @@ def test_a_store_whose_time_is_wrong_writes_with_the_servers() -> None:
         right_ms = store.now_ms()
         store._clock.heard(right_ms + 3_600_000, clock_module.local_ms())  # as if the server's clock were an hour ahead
         assert store.now_ms() > right_ms + 3_000_000
-        started = await leased(store, "p")
-        assert started.claimed is not None
-        assert abs(started.claimed.row.record.created_ms - right_ms) < 60_000
+        await leased(store, "p")
+        (row,) = await store.get(["p"])
+        assert isinstance(row, ProcessRow)
+        assert abs(row.record.created_ms - right_ms) < 60_000
 
     with_store(work)
 
@@ -163,9 +145,7 @@ def test_a_batch_larger_than_a_message_is_one_transaction() -> None:
     large = b'"' + b"x" * (4 * 1024 * 1024 - 2) + b'"'
 
     async def work(store: PostgresStore) -> None:
-        started = await leased(store, "p")
-        assert started.claimed is not None
-        fence = started.claimed.lease.fence
+        fence = await leased(store, "p")
         entries = [Entry(EntryKind.STEP, number, "work", "ab" * 16, large) for number in range(9)]
         (recorded,) = await store.write([Put(fence, 0, entries)])
         assert isinstance(recorded, Recorded)
@@ -180,9 +160,7 @@ def test_a_batch_larger_than_a_message_is_one_transaction() -> None:
 
 def test_a_remembered_row_costs_no_read_and_is_never_believed_blindly() -> None:
     async def work(store: PostgresStore) -> None:
-        started = await leased(store, "p")
-        assert started.claimed is not None
-        fence = started.claimed.lease.fence
+        fence = await leased(store, "p")
         await store.write([Put(fence, 0, [Entry(EntryKind.STEP, 0, "work", "", b"1")])])
         writer = store._open().writer
         before = writer.repeated
@@ -200,11 +178,10 @@ def test_histories_asked_for_together_are_read_by_one_statement() -> None:
     async def work(store: PostgresStore) -> None:
         rows: list[int] = []
         for number in range(10):
-            started = await leased(store, f"p{number}")
-            assert started.claimed is not None
+            fence = await leased(store, f"p{number}")
             entries = [Entry(EntryKind.STEP, place, "work", "", b"%d" % number) for place in range(number)]
-            await store.write([Put(started.claimed.lease.fence, 0, entries)])
-            rows.append(started.row)
+            await store.write([Put(fence, 0, entries)])
+            rows.append(fence.row)
         reads = store._open().reads
         plain, statements = reads.fetch, 0
 
@@ -248,9 +225,8 @@ def test_text_that_postgres_cannot_keep_is_spelled_out() -> None:
     assert detail == "nul \\x00 and \\ud800"
 
     async def work(store: PostgresStore) -> None:
-        started = await leased(store, "p")
-        assert started.claimed is not None
-        await store.write([Release(started.claimed.lease.fence, 0, Blocked("trouble", detail, ""))])
+        fence = await leased(store, "p")
+        await store.write([Release(fence, 0, Blocked("trouble", detail, ""))])
         (row,) = await store.get(["p"])
         assert getattr(row, "record").blocked.detail == detail  # noqa: B009  # a row, not a tombstone
 

@@ -21,7 +21,7 @@ from lash.stores.postgres import PostgresStore, migration_sql
 from lash.stores.postgres.place import place_of
 from lash.stores.sql.migrations import migrations
 from tests.postgres import cluster, fresh_url
-from tests.unit.stores.stage import leased, put, spec, step
+from tests.unit.stores.stage import check_a_failing_operation_leaves_nothing_behind, leased, put, spec, step
 
 
 @asynccontextmanager
@@ -310,17 +310,6 @@ def test_a_failing_operation_leaves_nothing_behind() -> None:
 
     async def main() -> None:
         async with opened(fresh_url()) as store:
-            fence = await leased(store, "p")
-            await put(store, fence, step(0))
-            broken = Put(fence, 1, [None])  # type: ignore[list-item]
-            with pytest.raises(AttributeError):
-                await store.write([Put(fence, 1, [step(1)]), Start(spec("q", host_profile="new")), broken])
-            assert await store.get(["q"]) == [None]
-            entries = await put(store, fence, step(1))
-            assert [(entry.ordinal, entry.rank) for entry in entries] == [(0, 1), (1, 2)]
-            await store.write([Start(spec("q", host_profile="newer"))])
-            row = (await store.get(["q"]))[0]
-            assert row is not None
-            assert row.record.spec.host_profile == "newer"  # type: ignore[union-attr]
+            await check_a_failing_operation_leaves_nothing_behind(store)
 
     asyncio.run(main())

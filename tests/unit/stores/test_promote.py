@@ -36,6 +36,7 @@ from lash.testing.checkers import check_store
 from tests.postgres import cluster, fresh_url
 from tests.unit.stores import promoting
 from tests.unit.stores.promoting import OUTCOMES, Eater, job, picture_of, settle
+from tests.unit.stores.stage import on_open
 
 PHASES = ("checked", "shut", "lash_process", "lash_journal", "lash_blob", "copied", "committed")
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,15 +79,7 @@ def schema_exists(url: str) -> bool:
 
 
 def with_source(path: Path, work: Callable[[SqliteStore], Coroutine[Any, Any, object]]) -> None:
-    async def run() -> None:
-        store = SqliteStore(str(path))
-        await store.open()
-        try:
-            await work(store)
-        finally:
-            await store.close()
-
-    asyncio.run(run())
+    asyncio.run(on_open(SqliteStore(str(path)), work))
 
 
 # The whole move ----------------------------------------------------------------------------------------------------
