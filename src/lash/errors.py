@@ -19,7 +19,16 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     │   ├── NotInProcess            a context or step used outside its process
     │   ├── NotInStep               I/O, a thread or an executor asked for in a process body
     │   ├── RuntimeNotOpen          the runtime was used before or after ``async with``
-    │   └── BadUrl                  a database URL that names no store
+    │   ├── BadUrl                  a database URL that names no store
+    │   ├── InvalidAgent            an agent, tool or plugin that cannot be
+    │   ├── AgentUnknown            no agent of this name is registered
+    │   ├── SessionUnknown          no session has this id
+    │   ├── SessionDeleted          the session was deleted; an id is used once
+    │   ├── SessionConflict         the session belongs to another agent
+    │   ├── InputConflict           the key belongs to another input
+    │   ├── NodeUnknown             the session has no such node
+    │   ├── BadCursor               a cursor that is malformed, or of another turn
+    │   └── AttachmentMissing       no blob has this reference
     ├── WiringError             the operator's fault: the pieces do not fit together
     │   ├── DurableStoreRequired    a durable engine over a facet that forgets
     │   ├── StoreTooNew             the database was written by a newer lash
@@ -27,19 +36,22 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     │   ├── StoreMoved              the content was moved to another database
     │   ├── StoreInUse              its content cannot be moved while somebody works on it
     │   ├── StoreNotEmpty           nothing can be moved to where work is kept already
-    │   └── NotADatabase            the file is something else
+    │   ├── NotADatabase            the file is something else
+    │   └── ModelUnavailable        no provider for a model: unknown prefix, missing key or extra
     ├── InfrastructureError     nobody's fault: the work stays claimable and is tried again
     │   ├── StoreUnavailable        locked, full, read-only or unreachable
     │   ├── LeaseLost               another worker owns the process now
     │   ├── Diverged                the code asked for something its journal does not hold
-    │   └── VersionMissing          no code for the version this process was started with
+    │   ├── VersionMissing          no code for the version this process was started with
+    │   └── ProviderError           a model could not be asked, or did not answer whole
     └── NotCompleted            awaited work that ended without a value
         ├── StepFailed              raised inside the body when a step failed for good
         ├── ProcessFailed
         ├── ProcessCancelled
         └── ProcessAbandoned
 
-``Terminal`` stands apart: user code raises it inside a step to stop retrying.
+``Terminal`` and ``ToolFailed`` stand apart: user code raises the one inside a step to stop retrying, the other inside
+a tool to tell the model what went wrong.
 """
 
 from __future__ import annotations
@@ -125,6 +137,42 @@ class BadUrl(UsageError):
     code = "bad_url"
 
 
+class InvalidAgent(UsageError):
+    code = "invalid_agent"
+
+
+class AgentUnknown(UsageError):
+    code = "agent_unknown"
+
+
+class SessionUnknown(UsageError):
+    code = "session_unknown"
+
+
+class SessionDeleted(UsageError):
+    code = "session_deleted"
+
+
+class SessionConflict(UsageError):
+    code = "session_conflict"
+
+
+class InputConflict(UsageError):
+    code = "input_conflict"
+
+
+class NodeUnknown(UsageError):
+    code = "node_unknown"
+
+
+class BadCursor(UsageError):
+    code = "bad_cursor"
+
+
+class AttachmentMissing(UsageError):
+    code = "attachment_missing"
+
+
 class WiringError(LashError):
     """The pieces an operator wired do not fit together; refused before any work runs."""
 
@@ -169,6 +217,10 @@ class NotADatabase(WiringError):
     code = "not_a_database"
 
 
+class ModelUnavailable(WiringError):
+    code = "model_unavailable"
+
+
 class InfrastructureError(LashError):
     """Trouble around the work, never the work's outcome (promise 5): the process stays claimable."""
 
@@ -185,6 +237,35 @@ class LeaseLost(InfrastructureError):
 
 class VersionMissing(InfrastructureError):
     code = "version_missing"
+
+
+class ProviderError(InfrastructureError):
+    """A model could not be asked, or gave no whole answer. ``kind`` says why, ``retryable`` whether to try again.
+
+    ``kind``: ``transport timeout stream rate_limit overloaded http auth quota validation unsupported context_overflow
+    content_filter unknown``. ``retry_after_ms`` is the provider's own wish; ``partial`` the text that had come.
+    """
+
+    code = "provider_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "unknown",
+        retryable: bool = False,
+        status: int | None = None,
+        retry_after_ms: int | None = None,
+        partial: str = "",
+        raw: object = None,
+    ) -> None:
+        super().__init__(message, kind=kind, retryable=retryable, status=status)
+        self.kind = kind
+        self.retryable = retryable
+        self.status = status
+        self.retry_after_ms = retry_after_ms
+        self.partial = partial
+        self.raw = raw
 
 
 class Diverged(InfrastructureError):
@@ -245,4 +326,19 @@ class Terminal(Exception):
     def __init__(self, message: str, *, code: str = "terminal", raw: object = None) -> None:
         super().__init__(message)
         self.code = code
+        self.raw = raw
+
+
+class ToolFailed(Exception):
+    """Raise it inside a tool to say what went wrong, in words for the model.
+
+    ``failure_class`` is one of :data:`lash.core.outcome.FAILURE_CLASSES`; ``raw`` is any JSON value to keep with it.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "tool_failed", failure_class: str = "execution", raw: object = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.failure_class = failure_class
         self.raw = raw

@@ -68,3 +68,79 @@ INLINE_COMMIT_US_MAX: Final = 1_500
 """Commit on the event loop while a commit takes no longer than this; a slower disk gets a writer thread."""
 PAGE_ROWS_MAX: Final = 1_000
 """Rows returned by one listing call."""
+
+# Sessions and turns ------------------------------------------------------------------------------------------------
+MODEL_CALLS_MAX: Final = 50
+"""Default bound on model calls of one turn: a model that goes in circles must not spend for ever."""
+TOOL_CALLS_MAX: Final = 200
+"""Default bound on tool calls of one turn."""
+TOOLS_AT_ONCE_MAX: Final = 32
+"""Parallel tool calls of one turn that are at work at the same time; the others queue."""
+TOOL_CANCEL_GRACE_MS: Final = 50
+"""How long a cancelled tool may take to stop before the turn ends without it."""
+OUTPUT_TRIES_MAX: Final = 3
+"""Times a model may hand in a final answer that does not fit the agent's output type."""
+WINDOW_NODES: Final = 1_000
+"""Nodes read back of a session to go on with it: enough for any model's context, too few to make reopening slow."""
+INPUT_BYTES_MAX: Final = 1024 * 1024
+"""One input of a session: what is longer belongs into an attachment."""
+ATTACHMENT_BYTES_MAX: Final = 32 * 1024 * 1024
+"""One attachment: what providers take at most, and what fits into memory several times."""
+PENDING_ITEMS_MAX: Final = 10_000
+"""Items of a session nobody has worked on yet: more is a sender in a loop."""
+EVENTS_KEPT_MAX: Final = 2_048
+"""Events of one turn kept for observers that come late; who is further behind is told of a gap."""
+STREAM_PAUSE_MS: Final = 100
+"""How often text that is being streamed is kept for observers in other Python processes."""
+RETRY_AFTER_MAX_MS: Final = 120_000
+"""The longest pause a provider may ask for before its model is asked again; a longer one is cut to this."""
+
+# Model providers ---------------------------------------------------------------------------------------------------
+MODEL_ANSWER_MS: Final = 300_000
+"""How long a model may go without saying anything while its connection is kept alive by pings."""
+MODEL_QUIET_MS: Final = 120_000
+"""How long nothing at all may come from a provider, the first byte included: it is gone."""
+MODEL_CONNECT_MS: Final = 10_000
+"""How long a connection to a provider may take to open."""
+STREAM_LINGER_MS: Final = 250
+"""Waited after a provider's end marker for the end of the body, so that the connection can be used again."""
+BUDGET_OUTPUT_TOKENS: Final = 32_768
+"""Output asked of a provider that wants a number, where the caller named none: beyond it answers take minutes."""
+
+# Tools on files and commands ---------------------------------------------------------------------------------------
+PATH_CHARS_MAX: Final = 4_096
+"""A path that a model names: no system takes longer ones."""
+PATH_LINKS_MAX: Final = 40
+"""Symbolic links followed on the way to one file: more is a circle."""
+WALK_DEPTH_MAX: Final = 64
+"""Folders within folders that a search goes down: each is held open meanwhile."""
+READ_FILE_LINES_MAX: Final = 2_000
+READ_FILE_BYTES_MAX: Final = 50 * 1024
+"""Text of a file shown at once: some 15,000 tokens, which the model pays for again with every later call."""
+READ_FILE_LINE_CHARS_MAX: Final = 2_000
+"""Shown of one line: what is longer was written by a program."""
+EDIT_FILE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A file that is written or patched: it is held in memory a few times over."""
+LIST_DEPTH_MAX: Final = 3
+LIST_ENTRIES_MAX: Final = 500
+"""Names in one listing of a folder: an overview, not an inventory."""
+GLOB_RESULTS_MAX: Final = 100
+GLOB_MS_MAX: Final = 5_000
+"""How long names are looked for."""
+GREP_RESULTS: Final = 20
+"""Lines found by default; a model may ask for up to ``GREP_RESULTS_MAX``."""
+GREP_RESULTS_MAX: Final = 200
+GREP_CONTEXT_MAX: Final = 10
+"""Lines shown around each line that was found."""
+GREP_LINE_CHARS_MAX: Final = 400
+"""Shown of one line that was found."""
+GREP_MS_MAX: Final = 5_000
+"""How long text is searched; a pattern that takes for ever costs a core no longer than this."""
+SHELL_MS: Final = 120_000
+"""How long a command may take by default."""
+SHELL_OUTPUT_BYTES_MAX: Final = 32 * 1024
+"""Output of a command shown to the model: half of it from the beginning, half from the end."""
+SHELL_KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Output of a command kept in a file; one that writes more is stopped before it fills the disk."""
+SHELL_KEPT_FILES_MAX: Final = 32
+"""Files with the output of commands in one folder; the oldest goes first."""

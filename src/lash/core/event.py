@@ -18,6 +18,8 @@ CANCEL_REQUESTED: Final = "process.cancel_requested"
 BLOCKED: Final = "process.blocked"
 UNBLOCKED: Final = "process.unblocked"
 CONTINUED: Final = "process.continued"
+COMMITTED: Final = "process.committed"
+"""A session committed a turn; its journal was cut."""
 TERMINAL: Final = {
     Status.COMPLETED: "process.completed",
     Status.FAILED: "process.failed",

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from lash.core import codec
-from lash.errors import LashError, NotCompleted, Terminal
+from lash.errors import LashError, NotCompleted, ProviderError, Terminal, ToolFailed
 from lash.limits import FAILURE_MESSAGE_CHARS_MAX, ID_CHARS_MAX, RAW_BYTES_MAX
 
 FAILURE_CLASSES: Final = (
@@ -134,6 +134,10 @@ def failure_of(error: BaseException, code: str | None = None) -> Failure:
         return Failure(kind, name, message, raw_or_none(error.raw))
     if isinstance(error, Terminal):
         return Failure("execution", word(error.code), message, raw_or_none(error.raw))
+    if isinstance(error, ToolFailed):
+        return Failure(word(error.failure_class), word(error.code), message, raw_or_none(error.raw))
+    if isinstance(error, ProviderError):
+        return Failure("unavailable", word(error.kind), message, raw_or_none(error.raw))
     if isinstance(error, TimeoutError):
         return Failure("timeout", code or "timeout", message)
     if isinstance(error, LashError):

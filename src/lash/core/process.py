@@ -29,7 +29,7 @@ class ProcessSpec:
 
     id: str
     kind: str
-    """Which runner runs it: ``python`` or ``external`` so far."""
+    """Which runner runs it: ``python``, ``session`` or ``external``."""
     name: str
     version: str
     """Of the code; a worker without this version does not claim the row. Empty: unversioned."""
@@ -115,7 +115,8 @@ class ProcessRecord:
     status: Status = Status.RUNNING
     outcome: Outcome | None = None
     attempts: int = 0
-    """Times it was started on a worker whose predecessor was lost, the first start included."""
+    """Times it was started on a worker whose predecessor was lost, the first start included; of a session, in the turn
+    at hand."""
     first_started: FirstStarted | None = None
     began_ms: int | None = None
     """Where the body's clock begins: the first start, or the last ``continue_as_new``."""
@@ -126,7 +127,7 @@ class ProcessRecord:
     last_event: int = 0
     """Sequence of the newest event."""
     generation: int = 0
-    """How often its history was cut by ``continue_as_new``."""
+    """How often its history was cut, by ``continue_as_new`` or by the commit of a turn."""
 
     @property
     def id(self) -> str:
@@ -206,6 +207,9 @@ def apply(record: ProcessRecord, item: Event) -> ProcessRecord:
         return replace(record, blocked=blocked)
     if item.type == ev.UNBLOCKED:
         return replace(record, blocked=None)
+    if item.type == ev.COMMITTED:
+        following = record.generation + 1
+        return replace(record, attempts=0, began_ms=item.at_ms, generation=following, blocked=None)
     if item.type == ev.CONTINUED:
         args = codec.encode(document["args"], "args")
         following = record.generation + 1

@@ -1,0 +1,265 @@
+"""What an observer of a turn is told: the difference between the turn as it is and what the observer has seen.
+
+A turn can be drawn at any moment, from what is streamed now, from the journal of a turn under way, or from what was
+committed; whoever observes it says, in a cursor, how much of that picture it has seen. So observers need no queue, may
+come late, from another process or after a crash, and are never told a text twice: a version that differs from the one
+seen is a ``Reset`` of exactly the characters shown. A cursor the picture cannot go on from is a ``Gap``, and then the
+turn is told from its beginning (spec sessions 11, 25.1 on ADR 0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from lash.core.model import NO_USAGE, Usage
+from lash.core.tool import ToolOutput
+from lash.core.turn import Outcome
+from lash.errors import BadCursor
+
+# Events ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEvent:
+    """Base of all events. ``cursor``: go on after this event with ``stream(after=cursor)``."""
+
+    cursor: str = field(kw_only=True, default="")
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta(TurnEvent):
+    """More of what the model says in its ``call``-th call of the turn (from 1)."""
+
+    text: str
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta(TurnEvent):
+    text: str
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset(TurnEvent):
+    """Forget what was shown of this call: the last ``text_chars`` of its text and ``reasoning_chars`` of reasoning."""
+
+    call: int
+    text_chars: int
+    reasoning_chars: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFinished(TurnEvent):
+    call: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted(TurnEvent):
+    call_id: str
+    name: str
+    arguments: str
+    """JSON text as the model wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished(TurnEvent):
+    call_id: str
+    name: str
+    output: ToolOutput
+
+
+@dataclass(frozen=True, slots=True)
+class PluginEvent(TurnEvent):
+    """A plugin's or a tool's own word. Live only: it is not told again."""
+
+    plugin: str
+    name: str
+    payload: object
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(TurnEvent):
+    """The turn has ended and is part of the history. The last event of its stream."""
+
+    turn: int
+    outcome: Outcome
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Gap(TurnEvent):
+    """What followed the cursor cannot be told any more: forget what was shown of this turn; it is told anew.
+
+    ``trimmed``: the observer was too far behind. ``unavailable``: the turn is not what it was (a restored backup, or
+    a cursor from ahead of it).
+    """
+
+    reason: Literal["trimmed", "unavailable"]
+
+
+# Pictures ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ToolPicture:
+    call_id: str
+    name: str
+    arguments: str
+    output: ToolOutput | None = None
+
+
+@dataclass(slots=True)
+class CallPicture:
+    """One model call. ``version`` tells the performances of a call apart: a retry, or a run by another worker."""
+
+    version: str
+    text: str = ""
+    reasoning: str = ""
+    usage: Usage = NO_USAGE
+    done: bool = False
+    part: int = 0
+    """The text part that is being written: parts are two newlines apart."""
+    reason: str = ""
+    """Why this version took another's place."""
+    tools: list[ToolPicture] = field(default_factory=list[ToolPicture])
+
+
+@dataclass(slots=True)
+class Picture:
+    """A turn as it is at one moment."""
+
+    turn: int
+    calls: list[CallPicture] = field(default_factory=list[CallPicture])
+    outcome: Outcome | None = None
+    """Once it is committed."""
+    usage: Usage = NO_USAGE
+    notes: Mapping[int, tuple[str, str, object]] = field(default_factory=dict[int, "tuple[str, str, object]"])
+    """Words of plugins by number, as far as they are kept; live only."""
+    notes_made: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How much of a turn an observer has been told."""
+
+    turn: int
+    call: int = 0
+    """The call it is at, from 1; everything of earlier calls was told. 0: nothing yet."""
+    version: str = ""
+    text: int = 0
+    reasoning: int = 0
+    done: bool = False
+    started: int = 0
+    """Tools of this call whose start was told."""
+    finished: frozenset[int] = frozenset()
+    """Tools of this call whose end was told, by index."""
+    ended: bool = False
+    notes: int = -1
+    """Words of plugins seen so far, in this sitting; -1: none are owed."""
+
+    @property
+    def cursor(self) -> str:
+        ends = ",".join(str(index) for index in sorted(self.finished))
+        flags = f"{int(self.done)}{int(self.ended)}"
+        return f"t{self.turn}.{self.call}.{self.version}.{self.text}.{self.reasoning}.{flags}.{self.started}.{ends}"
+
+
+def seen_of(cursor: object, turn: int | None = None) -> Seen:
+    """What a cursor says. Raises ``BadCursor`` for one that is malformed, or of another turn than ``turn``."""
+    try:
+        if not isinstance(cursor, str) or not cursor.startswith("t"):
+            raise ValueError
+        number, call, version, text, reasoning, flags, started, ends = cursor[1:].split(".")
+        counts = [int(item) for item in (number, call, text, reasoning, started)]
+        finished = frozenset(int(item) for item in ends.split(",") if item)
+        if min(counts) < 0 or flags not in ("00", "01", "10", "11") or len(version) > 64:
+            raise ValueError
+    except ValueError:
+        raise BadCursor(
+            f"{cursor!r} is no cursor. Pass the .cursor of an event of this turn, or None to begin at its beginning."
+        ) from None
+    seen = Seen(counts[0], counts[1], version, counts[2], counts[3], flags[0] == "1", counts[4], finished)
+    if turn is not None and seen.turn != turn:
+        raise BadCursor(f"The cursor {cursor!r} belongs to turn {seen.turn}, not to turn {turn} of this session.")
+    return replace(seen, ended=flags[1] == "1")
+
+
+# The difference ----------------------------------------------------------------------------------------------------
+
+
+def unknown_to(picture: Picture, seen: Seen) -> bool:
+    """The picture cannot go on from there: it has less than the observer was told."""
+    if seen.call > len(picture.calls):
+        return picture.outcome is not None or seen.call > len(picture.calls) + 1
+    if not seen.call:
+        return False
+    call = picture.calls[seen.call - 1]
+    if call.version != seen.version:
+        return seen.done  # what was complete may not change
+    return call.done and (seen.text > len(call.text) or seen.started > len(call.tools))
+
+
+def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]:
+    """The events that bring an observer from ``seen`` to ``picture``, each with what has been seen after it."""
+    if unknown_to(picture, seen):
+        seen = Seen(picture.turn, notes=seen.notes)
+        yield Gap("unavailable", cursor=seen.cursor), seen
+    while not seen.ended:
+        if 0 < seen.call <= len(picture.calls):
+            for event, after in of_call(picture.calls[seen.call - 1], seen):
+                seen = after
+                yield event, after
+        if seen.call >= len(picture.calls):
+            break
+        seen = Seen(seen.turn, seen.call + 1, picture.calls[seen.call].version, notes=seen.notes)
+    for event, after in of_notes(picture, seen):
+        seen = after
+        yield event, after
+    if picture.outcome is not None and not seen.ended:
+        seen = replace(seen, ended=True)
+        yield Committed(picture.turn, picture.outcome, picture.usage, cursor=seen.cursor), seen
+
+
+Told: TypeAlias = "Iterator[tuple[TurnEvent, Seen]]"
+
+
+def of_call(call: CallPicture, seen: Seen) -> Told:
+    number = seen.call
+    if call.version != seen.version:
+        shown = (seen.text, seen.reasoning)
+        seen = replace(seen, version=call.version, text=0, reasoning=0)
+        if any(shown):
+            yield Reset(number, *shown, call.reason or "the call was made again", cursor=seen.cursor), seen
+    if len(call.reasoning) > seen.reasoning:
+        more = call.reasoning[seen.reasoning :]
+        seen = replace(seen, reasoning=len(call.reasoning))
+        yield ReasoningDelta(more, number, cursor=seen.cursor), seen
+    if len(call.text) > seen.text:
+        more = call.text[seen.text :]
+        seen = replace(seen, text=len(call.text))
+        yield TextDelta(more, number, cursor=seen.cursor), seen
+    if call.done and not seen.done:
+        seen = replace(seen, done=True)
+        yield ModelFinished(number, call.usage, cursor=seen.cursor), seen
+    for tool in call.tools[seen.started :]:
+        seen = replace(seen, started=seen.started + 1)
+        yield ToolStarted(tool.call_id, tool.name, tool.arguments, cursor=seen.cursor), seen
+    for index, tool in enumerate(call.tools):
+        if tool.output is not None and index not in seen.finished:
+            seen = replace(seen, finished=seen.finished | {index})
+            yield ToolFinished(tool.call_id, tool.name, tool.output, cursor=seen.cursor), seen
+
+
+def of_notes(picture: Picture, seen: Seen) -> Told:
+    """Words of plugins since the observer came; those it was too slow for are a gap of their own, and gone."""
+    if seen.notes < 0:
+        seen = replace(seen, notes=picture.notes_made)
+    for number in range(seen.notes, picture.notes_made):
+        seen = replace(seen, notes=number + 1)
+        if (note := picture.notes.get(number)) is not None:
+            yield PluginEvent(*note, cursor=seen.cursor), seen
