@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lash.abc import store as ops
+from lash.abc.sessions import Open, Posted, Take
 from lash.abc.store import (
     Claimed,
     Claims,
@@ -64,7 +65,7 @@ class World:
             if isinstance(verdict, Started) and verdict.created:
                 self.rows = [*self.rows[-11:], verdict.row]
             match verdict:
-                case Started(claimed=claimed) if claimed is not None:
+                case Started(claimed=claimed) | Posted(claimed=claimed) if claimed is not None:
                     self.fences.append(claimed.lease.fence)
                 case Claims(rows=rows):
                     self.fences += [claimed.lease.fence for claimed in rows]
@@ -244,6 +245,8 @@ class Numbers:
             case Claimed(row=row, lease=lease):
                 lease = lease._replace(row=self.mine.get(lease.row, -lease.row))
                 return value._replace(row=self.said(row), lease=lease)
+            case Posted(claimed=claimed):
+                return value._replace(claimed=self.said(claimed))
             case Started(row=row, claimed=claimed):
                 return value._replace(row=row and self.mine.get(row, -row), claimed=self.said(claimed))
             case Claims(rows=rows) | Renewed(fences=rows):
@@ -263,7 +266,7 @@ class Numbers:
         if fence is None:
             return op
         op = op._replace(fence=fence._replace(row=self.row(fence.row)))  # type: ignore[call-arg]  # those that have one
-        if isinstance(op, (ops.Put, ops.Look, ops.Park)):
+        if isinstance(op, (ops.Put, ops.Look, ops.Park, Take)):
             mine = [entry.rank for entry in await memory.history(fence.row, 0)]
             theirs = [entry.rank for entry in await store.history(self.row(fence.row), 0)]
             assert len(mine) == len(theirs)
@@ -302,13 +305,14 @@ FILTERS = (
 )
 
 
-async def compare(kind: str, folder: Path, seed: int) -> None:
+async def compare(
+    kind: str, folder: Path, world: World, seed: int, state: Callable[..., Awaitable[dict[str, object]]] = state_of
+) -> None:
     clock = ManualClock(1_000_000)
     memory = MemoryStore(clock)
     pair = PAIRS[kind](folder, clock)
     for store in pair:
         await store.open()
-    world = World(random.Random(seed))
     numbers = Numbers()
     same = Numbers()
     specs: dict[str, ProcessSpec] = {}
@@ -322,7 +326,7 @@ async def compare(kind: str, folder: Path, seed: int) -> None:
             expected = await memory.write(batch)
             actual = await pair[world.rng.random() < 0.3].write(theirs)
             for op, mine, other in zip(batch, expected, actual, strict=True):
-                if isinstance(op, ops.Start) and isinstance(mine, Started) and mine.created:
+                if isinstance(op, (ops.Start, Open)) and isinstance(mine, Started) and mine.created:
                     assert isinstance(other, Started), f"seed {seed}, turn {turn}: {op!r}"
                     specs[op.spec.id], rows = op.spec, mine.row
                     numbers.learn(mine.row, other.row)
@@ -331,8 +335,8 @@ async def compare(kind: str, folder: Path, seed: int) -> None:
                 assert numbers.said(other) == same.said(mine), f"seed {seed}, turn {turn}: {op!r}"
             world.learn(batch, expected)
             if turn % 5 == 0 or turn == BATCHES - 1:
-                one = await state_of(memory, same, rows, newest_ms)
-                two = await state_of(pair[0], numbers, rows, newest_ms)
+                one = await state(memory, same, rows, newest_ms)
+                two = await state(pair[0], numbers, rows, newest_ms)
                 for name, value in one.items():
                     assert two[name] == value, f"seed {seed}, turn {turn}: {name} differ"
                 await check_folds(memory, specs)
@@ -366,4 +370,4 @@ async def check_folds(store: Store, specs: dict[str, ProcessSpec]) -> None:
 @pytest.mark.parametrize("kind", PAIRS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_memory_and_the_others_agree(seed: int, kind: str, tmp_path: Path) -> None:
-    asyncio.run(compare(kind, tmp_path, seed))
+    asyncio.run(compare(kind, tmp_path, World(random.Random(seed)), seed))

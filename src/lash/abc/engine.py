@@ -93,6 +93,10 @@ class Engine(Protocol):
 
     async def run(self, scope: Scope, effect: Effect, perform: Perform) -> None: ...
 
+    async def take(self, scope: Scope, effect: Effect, turn: int, boundary: bool) -> None:
+        """Take items of a session and record them as ``effect``, in one transaction: see ``lash.abc.sessions.Take``."""
+        ...
+
     def withdraw(self, scope: Scope, effect: Effect) -> None:
         """The body gave up a wait it had opened."""
         ...

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+from lash.abc.sessions import SessionOp, SessionReads, SessionVerdict
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence, Lease
@@ -225,7 +226,7 @@ class Prune(NamedTuple):
 
 Op: TypeAlias = (
     Start | Claim | Put | Look | Park | Release | Progress | Finish | Close | Append | Signal | Cancel | Renew
-    | Continue | Forget | Retry | Unblock | Expire | Sweep | Enlist | Discharge | Prune
+    | Continue | Forget | Retry | Unblock | Expire | Sweep | Enlist | Discharge | Prune | SessionOp
 )  # fmt: skip
 
 # Verdicts ----------------------------------------------------------------------------------------------------------
@@ -316,7 +317,7 @@ class Count(NamedTuple):
 
 Verdict: TypeAlias = (
     Started | Conflict | Claims | Recorded | Stale | Done | Appended | KeyConflict | Ended | Unknown | NotExternal
-    | Renewed | Count
+    | Renewed | Count | SessionVerdict
 )  # fmt: skip
 
 # Reads -------------------------------------------------------------------------------------------------------------
@@ -331,6 +332,8 @@ class ProcessFilter(NamedTuple):
     parent: str | None = None
     after: str | None = None
     limit: int = 100
+    sessions: bool = False
+    """Rows of sessions instead of all others."""
 
 
 class WorkerRecord(NamedTuple):
@@ -350,12 +353,13 @@ class BlobStore(Protocol):
     async def get(self, ref: str) -> bytes | None: ...
 
 
-class Store(Protocol):
+class Store(SessionReads, Protocol):
     """All facets on one object. ``durable`` says whether they outlive this Python process."""
 
     @property
     def facets(self) -> dict[str, bool]:
-        """Facet name → durable, in checking order: attachment_store, artifact_store, process_registry."""
+        """Facet name → durable, in checking order: attachment_store, artifact_store, session_store,
+        process_registry."""
         ...
 
     @property
@@ -406,7 +410,7 @@ class Store(Protocol):
     async def workers(self) -> list[WorkerRecord]: ...
 
     async def counts(self) -> dict[str, int]:
-        """Processes by status."""
+        """Processes by status, sessions not among them."""
         ...
 
     async def diagnose(self) -> dict[str, object]:

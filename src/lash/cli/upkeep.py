@@ -14,9 +14,11 @@ from lash.wiring import store_of
 
 NOUNS: Final = {
     "processes": "process",
+    "sessions": "session",
     "events": "event",
     "journal entries": "journal entry",
     "tombstones": "tombstone",
+    "nodes": "node",
     "blobs": "blob",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from lash.abc.engine import Perform, Scope, Services, entry_of
+from lash.abc.sessions import Take
 from lash.abc.store import Put, Recorded, Signal, Stale, Verdict
 from lash.core.effect import Effect, Entry, EntryKind
 
@@ -34,6 +35,15 @@ class JournalEngine:
 
     async def run(self, scope: Scope, effect: Effect, perform: Perform) -> None:
         self.record(scope, entry_of(effect, await perform()))
+
+    async def take(self, scope: Scope, effect: Effect, turn: int, boundary: bool) -> None:
+        entry = Entry(EntryKind.COMMAND, effect.ordinal, effect.name, effect.witness)
+        op = partial(self._take, scope, entry, turn, boundary)
+        self.services.submit(op, partial(hand_over, scope))
+
+    @staticmethod
+    def _take(scope: Scope, entry: Entry, turn: int, boundary: bool) -> Take:
+        return Take(scope.fence, scope.seen, entry, turn, boundary)
 
     def withdraw(self, scope: Scope, effect: Effect) -> None:
         self.record(scope, Entry(EntryKind.CLOSE, effect.ordinal, effect.name, effect.witness))

@@ -17,6 +17,8 @@ EMPTY: Final = b"{}"
 REPLY_PRUNED: Final = b'["pruned",null]'
 REPLY_UNKNOWN: Final = b'["unknown",null]'
 PROCESS_PREFIX: Final = "process:"
+DELETED: Final = "the session was deleted"
+"""Why a deleted session, and what it had started, was cancelled."""
 
 
 def is_external(spec: ProcessSpec) -> bool:
@@ -43,6 +45,10 @@ def cancel(reason: str) -> bytes:
 
 def continued(args: bytes) -> bytes:
     return codec.encode({"args": codec.decode(args)}, "event")
+
+
+def committed(turn: int, head: int) -> bytes:
+    return codec.encode({"turn": turn, "head": head}, "event")
 
 
 def normal_args(args: bytes) -> bytes:

@@ -7,19 +7,24 @@ each ``write`` one transaction.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from lash.abc.sessions import Piece
 from lash.abc.store import Op, ProcessFilter, Verdict, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.outcome import Status
 from lash.core.process import Lane, ProcessRow, Tombstone
+from lash.core.session import SESSION, Item, Node, SessionRow, TurnRecord
 from lash.stores.blobs import MemoryBlobs
 from lash.stores.clock import system_ms
 from lash.stores.listeners import Listeners
 from lash.stores.memory_ops import perform
+from lash.stores.memory_sessions import session_row
 from lash.stores.memory_tables import Held, Tables
+
+UNDONE = ("pending", "taken")
 
 
 class MemoryStore:
@@ -36,7 +41,7 @@ class MemoryStore:
 
     @property
     def facets(self) -> dict[str, bool]:
-        return {"attachment_store": False, "artifact_store": False, "process_registry": False}
+        return {"attachment_store": False, "artifact_store": False, "session_store": False, "process_registry": False}
 
     @property
     def blobs(self) -> MemoryBlobs:
@@ -110,6 +115,37 @@ class MemoryStore:
             marked = [Fence(held.row, held.token) for held in scheduled if held.news and held.owner == owner]
             return sorted(marked)
 
+    async def sessions(self, ids: Sequence[str]) -> list[SessionRow | Tombstone | None]:
+        with self._lock:
+            return [session_row(self._tables, process_id) for process_id in ids]
+
+    async def nodes(self, row: int, after: int, upto: int, limit: int) -> list[Node]:
+        with self._lock:
+            return self._tables.sessions.path(row, after, upto)[-limit:] if limit > 0 else []
+
+    async def states(self, row: int, upto: int) -> Mapping[str, Node]:
+        with self._lock:
+            return {node.name: node for node in self._tables.sessions.path(row, 0, upto) if node.kind == "state"}
+
+    async def items(self, row: int, numbers: Sequence[int]) -> list[Item]:
+        with self._lock:
+            chat = self._tables.sessions.chats.get(row)
+            if chat is None:
+                return []
+            return [item for item in chat.items if item.number in numbers] if numbers else chat.in_state(*UNDONE)
+
+    async def turns(self, row: int, after: int, limit: int) -> list[TurnRecord]:
+        with self._lock:
+            chat = self._tables.sessions.chats.get(row)
+            found = [] if chat is None else [chat.turns[number] for number in sorted(chat.turns) if number > after]
+            return found[:limit]
+
+    async def pieces(self, row: int, token: int, after: int, limit: int) -> list[Piece]:
+        with self._lock:
+            chat = self._tables.sessions.chats.get(row)
+            found = [] if chat is None else [piece for piece in chat.pieces if piece[:2] > (token, after)]
+            return sorted(found)[:limit]
+
     async def workers(self) -> list[WorkerRecord]:
         """Those whose entry has not run out, by owner."""
         with self._lock:
@@ -121,6 +157,8 @@ class MemoryStore:
         with self._lock:
             found = {status.value: 0 for status in Status}
             for held in self._tables.rows.values():
+                if held.row in self._tables.sessions.chats:
+                    continue
                 found[held.record.status.value] += 1
             return found
 
@@ -146,7 +184,8 @@ class MemoryStore:
 def fits(held: Held, wanted: ProcessFilter) -> bool:
     spec = held.record.spec
     return (
-        (wanted.status is None or held.record.status is wanted.status)
+        (held.record.spec.kind == SESSION) is wanted.sessions
+        and (wanted.status is None or held.record.status is wanted.status)
         and (wanted.name is None or spec.name == wanted.name)
         and (wanted.tag is None or wanted.tag in spec.tags)
         and (wanted.parent is None or spec.parent == wanted.parent)

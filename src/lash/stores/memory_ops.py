@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias, assert_never
 
 from lash.abc import store as ops
+from lash.abc.sessions import CancelTurn, Commit, Delete, Open, Post, Stream, Take
 from lash.abc.store import (
     Appended,
     Claimed,
@@ -32,11 +33,13 @@ from lash.abc.store import (
 from lash.core import event as ev
 from lash.core.effect import DELIVERED, Entry, EntryKind
 from lash.core.event import Event, content_hash
-from lash.core.lease import Fence, Lease
+from lash.core.lease import Fence
 from lash.core.outcome import Cancelled, outcome_payload
-from lash.core.process import Tombstone, lane_of, new_record
+from lash.core.process import lane_of, new_record
 from lash.core.schedule import takeover_pause_ms
+from lash.core.session import TURN_PREFIX
 from lash.stores import facts
+from lash.stores.memory_sessions import perform_session, reply_of_turn
 from lash.stores.memory_tables import Held, Tables
 
 Fenced: TypeAlias = (
@@ -75,6 +78,8 @@ def perform(t: Tables, op: Op) -> Verdict:
         case ops.Discharge():
             t.workers.pop(op.owner, None)
             return Done()
+        case Open() | Post() | Take() | Commit() | CancelTurn() | Stream() | Delete():
+            return perform_session(t, op)
         case _:
             held = t.holder(op.fence)
             return Stale(t.token_of(op.fence)) if held is None else perform_fenced(t, held, op)
@@ -142,7 +147,7 @@ def start(t: Tables, op: ops.Start) -> Started | Conflict:
         return Started(held.row, record.status, created=True, claimed=None)
     t.place(held, due_ms=t.now_ms + spec.delay_ms)
     if op.owner is not None and spec.delay_ms == 0:
-        return Started(held.row, record.status, created=True, claimed=lease(t, held, op.owner, op.ttl_ms))
+        return Started(held.row, record.status, created=True, claimed=t.lease(held, op.owner, op.ttl_ms))
     t.stirred = True
     return Started(held.row, record.status, created=True, claimed=None)
 
@@ -167,7 +172,7 @@ def claim(t: Tables, op: ops.Claim) -> Claims:
             if held.due_ms is not None and held.due_ms > t.now_ms:
                 postponed.append(held.record.id)
                 continue
-        rows.append(lease(t, held, op.owner, op.ttl_ms))
+        rows.append(t.lease(held, op.owner, op.ttl_ms))
     return Claims(rows, closed, postponed)
 
 
@@ -181,20 +186,6 @@ def lose(t: Tables, held: Held) -> None:
     else:
         held.lost = True
         t.give_back(held, (held.until_ms or 0) + takeover_pause_ms(record.attempts))
-
-
-def lease(t: Tables, held: Held, owner: str, ttl_ms: int) -> Claimed:
-    record = held.record
-    fresh = record.first_started is None
-    held.token += 1
-    if fresh or held.lost:
-        t.tell(held, ev.STARTED, facts.started(record.attempts + 1, owner, held.token))
-    elif record.waiting is not None:
-        t.tell(held, ev.RESUMED, facts.EMPTY)
-    held.lost = held.news = False
-    until_ms = t.now_ms + ttl_ms
-    t.place(held, owner=owner, until_ms=until_ms)
-    return Claimed(held.as_row(), Lease(held.row, record.id, owner, held.token, until_ms), fresh)
 
 
 # The journal -------------------------------------------------------------------------------------------------------
@@ -223,7 +214,13 @@ def open_wait(t: Tables, held: Held, wait: Entry) -> None:
         if payload is not None:
             t.note(held, Entry(EntryKind.REPLY, wait.ordinal, key, payload=payload, attempt=0))
             return
-        t.awaiting.setdefault(process_id, []).append(held)
+        t.awaiting.setdefault(key, []).append(held)
+    elif key.startswith(TURN_PREFIX):
+        payload = reply_of_turn(t, key)
+        if payload is not None:
+            t.note(held, Entry(EntryKind.REPLY, wait.ordinal, key, payload=payload, attempt=0))
+            return
+        t.awaiting.setdefault(key, []).append(held)
     held.open[wait.rank] = wait
     match_mail(t, held, key)
 
@@ -278,7 +275,7 @@ def release(t: Tables, held: Held, op: ops.Release) -> Done:
         held.faults += 1
         if op.blocked != held.record.blocked:
             t.tell(held, ev.BLOCKED, facts.blocked(op.blocked))
-    t.give_back(held, t.now_ms + op.pause_ms)
+    t.give_back(held, None if t.sessions.has_nothing_to_do(held.row) else t.now_ms + op.pause_ms)
     return Done()
 
 
@@ -418,12 +415,5 @@ def prune(t: Tables, op: ops.Prune) -> Count:
 
     old = sorted(filter(prunable, t.rows.values()), key=lambda held: (held.record.updated_ms, held.row))[: op.limit]
     for held in old:
-        record = held.record
-        t.tombstones[record.id] = Tombstone(
-            record.id, record.spec.definition, record.status, record.updated_ms, t.now_ms
-        )
-        del t.processes[record.id], t.rows[held.row]
-        if record.spec.parent is not None:
-            siblings = t.children[record.spec.parent]
-            siblings.remove(held)
+        t.bury(held)
     return Count([held.record.id for held in old])

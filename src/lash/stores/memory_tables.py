@@ -9,14 +9,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from lash.abc.store import WorkerRecord, wait_key_of_process, wait_reply
+from lash.abc.store import Claimed, WorkerRecord, wait_key_of_process, wait_reply
 from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
-from lash.core.lease import Fence
+from lash.core.lease import Fence, Lease
 from lash.core.outcome import Cancelled, Outcome, Status, outcome_payload
 from lash.core.process import Lane, ProcessRecord, ProcessRow, Tombstone, apply
+from lash.core.session import turn_key
 from lash.stores import facts
+from lash.stores.memory_chats import Chats
 
 
 @dataclass(slots=True, eq=False)
@@ -77,9 +79,10 @@ class Tables:
         """Rows ``Claim`` may ever look at: parked ones without a timer are not among them."""
         self.children: dict[str, list[Held]] = {}
         self.awaiting: dict[str, list[Held]] = {}
-        """By process id: who has opened a wait on its end."""
+        """By wait key: who has opened a wait on the end of a process or a turn."""
         self.tombstones: dict[str, Tombstone] = {}
         self.workers: dict[str, WorkerRecord] = {}
+        self.sessions = Chats()
 
     def holder(self, fence: Fence) -> Held | None:
         """The process the fence still guards."""
@@ -147,6 +150,19 @@ class Tables:
         if due_ms is not None and due_ms <= self.now_ms:
             self.stirred = True
 
+    def lease(self, held: Held, owner: str, ttl_ms: int) -> Claimed:
+        record = held.record
+        fresh = record.first_started is None
+        held.token += 1
+        if fresh or held.lost:
+            self.tell(held, ev.STARTED, facts.started(record.attempts + 1, owner, held.token))
+        elif record.waiting is not None:
+            self.tell(held, ev.RESUMED, facts.EMPTY)
+        held.lost = held.news = False
+        until_ms = self.now_ms + ttl_ms
+        self.place(held, owner=owner, until_ms=until_ms)
+        return Claimed(held.as_row(), Lease(held.row, record.id, owner, held.token, until_ms), fresh)
+
     def end(self, held: Held, outcome: Outcome) -> None:
         """As ``end_alone``; and whoever was asked to cancel leaves no child that was not."""
         self.end_alone(held, outcome)
@@ -161,9 +177,13 @@ class Tables:
         self.place(held)
         held.lost = False
         self.stirred = True
-        key = wait_key_of_process(held.record.id)
-        payload = wait_reply(outcome.status, terminal.payload)
-        waiters = dict.fromkeys(self.awaiting.pop(held.record.id, []))
+        self.answer(wait_key_of_process(held.record.id), wait_reply(outcome.status, terminal.payload))
+        for item in self.sessions.unfinished(held.row):
+            self.answer(turn_key(held.record.id, item.number), b"null")
+
+    def answer(self, key: str, payload: bytes) -> None:
+        """A reply to every open wait on ``key``, whoever waits."""
+        waiters = dict.fromkeys(self.awaiting.pop(key, []))
         waits = [(wait, waiter) for waiter in waiters for wait in waiter.opened(EntryKind.WAIT, key)]
         for wait, waiter in sorted(waits, key=lambda pair: pair[0].rank):
             if not waiter.record.status.final:
@@ -176,14 +196,14 @@ class Tables:
         item = self.tell(held, ev.CANCEL_REQUESTED, payload, key)
         if facts.is_external(held.record.spec):
             return item
-        if held.record.first_started is None and held.owner is None:
+        if held.owner is None and (held.record.first_started is None or self.at_rest(held)):
             self.end_alone(held, Cancelled(reason))
         elif first:
             self.deliver(held, Entry(EntryKind.CANCEL, 0, payload=payload))
         return item
 
-    def cancel_children(self, held: Held, reason: str, key: str) -> None:
-        """Ask the whole running family that is not detached, once per reason."""
+    def cancel_children(self, held: Held, reason: str, key: str) -> list[str]:
+        """Ask the whole running family that is not detached, once per reason; who was asked."""
         parents = [held]
         for parent in parents:  # grows while it is read: no recursion
             for child in self.children.get(parent.record.id, ()):
@@ -191,6 +211,23 @@ class Tables:
                 if running and not child.record.spec.detached and key not in child.keyed:
                     self.request_cancel(child, reason, key)
                     parents.append(child)
+        return [parent.record.id for parent in parents[1:]]
+
+    def at_rest(self, held: Held) -> bool:
+        """A session nobody has, with nothing due and nothing waited for."""
+        unscheduled = held.owner is None and held.due_ms is None and held.record.waiting is None
+        return unscheduled and held.row in self.sessions.chats and not held.record.status.final
+
+    def bury(self, held: Held) -> None:
+        """Leave a tombstone of an ended row, and nothing else but nodes that forks share."""
+        record = held.record
+        self.tombstones[record.id] = Tombstone(
+            record.id, record.spec.definition, record.status, record.updated_ms, self.now_ms
+        )
+        del self.processes[record.id], self.rows[held.row]
+        if record.spec.parent is not None:
+            self.children[record.spec.parent].remove(held)
+        self.sessions.forget(held.row)
 
     def reply_of_process(self, process_id: str) -> bytes | None:
         """What a wait on this process gets at once; None while it runs."""

@@ -13,11 +13,12 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import asyncpg
 
 from lash.abc.store import wait_key_of_process
+from lash.core.session import TURN_PREFIX
 from lash.errors import BadUrl, StoreMoved, StoreNotEmpty, StoreUnavailable
 from lash.stores.clock import system_ms
 from lash.stores.postgres.columns import COLUMNS
@@ -29,6 +30,7 @@ from lash.stores.sql.lanes import LANES_SQL
 from lash.stores.sql.migrations import lacking, migrations
 from lash.stores.sql.rows import HOT, HOT_SQL, unpack_hash
 from lash.stores.sql.script import lock_number
+from lash.stores.sql.session_columns import CHAT_COLUMNS
 from lash.stores.sqlite.connection import explained as explained_here
 from lash.stores.sqlite.moving import Mark, Row, Source
 
@@ -45,12 +47,15 @@ PROCESS_SQL: Final = (
     f"SELECT {HOT_SQL}, CASE WHEN p.generation > 0 OR (p.first_ms IS NOT NULL AND {NEWEST} = 0) "
     f"THEN max({NEWEST}, {FLOOR}) ELSE {NEWEST} END, "
     f"ifnull((SELECT k.at_ms FROM lash_journal k WHERE k.rank = {NEWEST}), 0), "
-    f"EXISTS (SELECT 1 FROM lash_journal w WHERE w.open_key = '{wait_key_of_process('')}' || p.id), 1 "
-    "FROM lash_process p ORDER BY p.row"
+    f"EXISTS (SELECT 1 FROM lash_journal w WHERE w.open_key = '{wait_key_of_process('')}' || p.id) OR "
+    # From 'turn:<id>/' on, before 'turn:<id>0': 0 comes next to the stroke.
+    f"EXISTS (SELECT 1 FROM lash_journal w WHERE w.open_key >= '{TURN_PREFIX}' || p.id || '/' "
+    f"AND w.open_key < '{TURN_PREFIX}' || p.id || '0'), 1 FROM lash_process p ORDER BY p.row"
 )
 ROW_SQL: Final = (
     "SELECT max(ifnull((SELECT max(row) FROM lash_process), 0), (SELECT value FROM lash_floor WHERE name = 'row'))"
 )
+SESSIONS_SQL: Final = "SELECT count(*) FROM lash_session WHERE gone IS NULL"
 BLOB_SQL: Final = "INSERT INTO lash_blob VALUES ($1, $2) ON CONFLICT DO NOTHING"
 LANE: Final = HOT.index("lane")
 DEFINITION: Final = HOT.index("definition")
@@ -78,6 +83,12 @@ PLAIN: Final = (
         5,
     ),
     Copied("lash_tombstone", "tombstones", "id, definition, status, ended_ms, pruned_ms", "id", 1),
+    Copied("lash_session", "", f"row, name, gone, {', '.join(CHAT_COLUMNS)}", "row"),
+    Copied("lash_node", "nodes", "session, number, kind, name, turn, at_ms, body", "rowid"),
+    Copied("lash_item", "", "session, number, kind, delivery, state, turn, at_ms, key, hash, payload", "rowid", 8),
+    Copied("lash_turn", "", "session, number, witness, first_node, last_node, at_ms, receipt", "session, number", 2),
+    Copied("lash_piece", "", "session, token, number, payload", "rowid"),
+    Copied("lash_ref", "", "hash, session", "hash, session", 0),
 )
 
 
@@ -247,7 +258,9 @@ class Move:
 
     async def _copy_rows(self, connection: asyncpg.Connection[Any]) -> dict[str, int]:
         lanes = await self._lanes(connection)
-        moved = {"processes": 0}
+        (((number,),),) = self.source.rows(SESSIONS_SQL)
+        sessions = cast(int, number)
+        moved = {"processes": -sessions, "sessions": sessions}
         for page in self.source.rows(PROCESS_SQL):
             rows = [packed(columns, lanes) for columns in page]
             await connection.copy_records_to_table(

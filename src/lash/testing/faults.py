@@ -6,14 +6,16 @@ What a crash leaves behind is exactly what the inner store had committed: ``befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from lash.abc.sessions import Piece
 from lash.abc.store import BlobStore, Op, ProcessFilter, Store, Verdict, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
+from lash.core.session import Item, Node, SessionRow, TurnRecord
 from lash.errors import StoreUnavailable
 
 
@@ -130,6 +132,24 @@ class FaultyStore:
 
     async def history(self, row: int, after_rank: int) -> list[Entry]:
         return await self._alive().history(row, after_rank)
+
+    async def sessions(self, ids: Sequence[str]) -> list[SessionRow | Tombstone | None]:
+        return await self._alive().sessions(ids)
+
+    async def nodes(self, row: int, after: int, upto: int, limit: int) -> list[Node]:
+        return await self._alive().nodes(row, after, upto, limit)
+
+    async def states(self, row: int, upto: int) -> Mapping[str, Node]:
+        return await self._alive().states(row, upto)
+
+    async def items(self, row: int, numbers: Sequence[int]) -> list[Item]:
+        return await self._alive().items(row, numbers)
+
+    async def turns(self, row: int, after: int, limit: int) -> list[TurnRecord]:
+        return await self._alive().turns(row, after, limit)
+
+    async def pieces(self, row: int, token: int, after: int, limit: int) -> list[Piece]:
+        return await self._alive().pieces(row, token, after, limit)
 
     async def next_due_ms(self, lanes: Sequence[Lane]) -> int | None:
         return await self._alive().next_due_ms(lanes)

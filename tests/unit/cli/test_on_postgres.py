@@ -111,7 +111,7 @@ def test_the_printed_sql_makes_what_opening_would(pg: Cli) -> None:
     assert printed.code == exits.OK
     execute(pg.url, printed.out)
     found = pg("migrate", "--json", url=pg.url + "&migrate=verify")
-    assert found.document["migrations"] == ["0001_processes.sql"]
+    assert found.document["migrations"] == ["0001_processes.sql", "0002_sessions.sql"]
     assert {check.verdict for check in postgres_checks(diagnose(pg.url)) if check.name == "indexes"} == {"ok"}
 
 
@@ -165,7 +165,7 @@ def test_promote_moves_and_says_so_and_says_so_again(pg: Cli) -> None:
     pg.start("twice", "[1]", "--id=moved")
     first = pg("promote", source, target)
     assert first.code == exits.OK
-    assert "1 process, 0 events" in first.out
+    assert "1 process, 0 sessions, 0 events" in first.out
     assert "sesame" not in first.out
     assert pg("promote", source, target, "--json").document["already"] is True
     old = pg("ls", "--json")

@@ -23,6 +23,7 @@ from lash.core.process import Blocked, Lane, ProcessRow, ProcessSpec, definition
 from lash.runtime.runtime import Runtime
 from lash.stores.postgres.place import place_of
 from lash.stores.sqlite import SqliteStore
+from tests.unit.stores import chatting
 
 ARGS = b"[[],{}]"
 DEADLINE_S = 40.0
@@ -234,6 +235,7 @@ async def picture(store: Store) -> dict[str, object]:
         "due": [await store.next_due_ms([lane]) for lane in lanes],
         "news": await store.news("w-gone"),
         "workers": await store.workers(),
+        "sessions": await chatting.picture(store),
         "blobs": [await store.blobs.get("sha256:" + name) for name in blob_names()],
     }
 

@@ -11,13 +11,15 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
+from lash.abc.sessions import Delete
 from lash.abc.store import Enlist, Start
-from lash.core.process import Lane
+from lash.core.effect import EntryKind
+from lash.core.process import Lane, ProcessRow
 from lash.errors import (
     BadUrl,
     LashError,
@@ -34,11 +36,11 @@ from lash.stores.promote import Promotion, promote
 from lash.stores.sqlite import SqliteStore, moving
 from lash.testing.checkers import check_store
 from tests.postgres import cluster, fresh_url
-from tests.unit.stores import promoting
+from tests.unit.stores import chatting, promoting
 from tests.unit.stores.promoting import OUTCOMES, Eater, job, picture_of, settle
 from tests.unit.stores.stage import on_open
 
-PHASES = ("checked", "shut", "lash_process", "lash_journal", "lash_blob", "copied", "committed")
+PHASES = ("checked", "shut", "lash_process", "lash_journal", "lash_node", "lash_blob", "copied", "committed")
 ROOT = Path(__file__).resolve().parents[3]
 Furnished = tuple[Path, dict[str, object]]
 
@@ -48,6 +50,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Furnished:
     """A database with everything in it, and what can be read of it."""
     path = tmp_path_factory.mktemp("furnished") / "all.db"
     asyncio.run(promoting.furnish(path))
+    asyncio.run(on_open(SqliteStore(str(path)), chatting.furnish))
     return path, asyncio.run(picture_of(SqliteStore(str(path))))
 
 
@@ -95,9 +98,13 @@ def test_everything_that_can_be_read_is_the_same_afterwards(source: Furnished) -
     for name, expected in before.items():
         assert after[name] == expected, name
     assert done.moved["processes"] == len(before["rows"])  # type: ignore[arg-type]
-    assert done.moved["journal entries"] == sum(map(len, before["histories"].values()))  # type: ignore[attr-defined]
+    histories = cast("dict[str, list[object]]", before["histories"])
+    assert done.moved["journal entries"] == sum(map(len, histories.values())) + 1, (
+        "and what the session at work has taken"
+    )
     assert done.moved["blobs"] == len(promoting.BLOBS)
-    assert done.moved["tombstones"] == 1
+    assert done.moved["tombstones"] == 2
+    assert (done.moved["sessions"], done.moved["nodes"]) == (4, 9)
 
 
 def test_it_is_read_in_pages(source: Furnished, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +119,7 @@ def test_it_is_read_in_pages(source: Furnished, monkeypatch: pytest.MonkeyPatch)
 def test_the_database_has_one_of_everything(furnished: Furnished) -> None:
     """Else the comparison would say little."""
     connection = sqlite3.connect(furnished[0])
-    tables = "process spec tag event journal tombstone lane blob".split()
+    tables = "process spec tag event journal tombstone lane blob session node item turn piece ref".split()
     assert all(connection.execute(f"SELECT count(*) FROM lash_{table}").fetchone()[0] for table in tables)
     for wanted in (
         "waiting_on = 'signal'", "waiting_on = 'sleep'", "waiting_on = 'process'", "waiting_on = 'retry'",
@@ -147,6 +154,32 @@ def test_everything_that_waited_goes_on_and_ends(source: Furnished) -> None:
     asyncio.run(check())
 
 
+def test_sessions_go_on_where_they_were(source: Furnished) -> None:
+    """Who waits for a turn is told, a key is known, and a fork has its own path after what it shares."""
+    url = fresh_url()
+    move(source[0], url)
+
+    async def work(store: PostgresStore) -> None:
+        (row,) = await store.get(["waiter"])
+        assert isinstance(row, ProcessRow)
+        again = await chatting.post(store, "chat", "said before", "k-1")
+        assert (again.new, again.item.number) == (False, 4)
+        fence = (await chatting.claimed(store))["session:chat"]
+        assert await chatting.take(store, fence) == b'[[4,"input","said before"]]'
+        assert await chatting.commit(store, fence, 4, 6, [chatting.say("three")]) == 7
+        reply = (await store.history(row.row, 0))[-1]
+        assert (reply.kind, reply.payload) == (EntryKind.REPLY, chatting.RECEIPT)
+        assert await chatting.turn(store, "fork of fork", 5, chatting.say("last")) == 6
+        await store.write([Delete("session:fork"), Delete("session:chat")])
+        (session,) = await store.sessions(["session:fork of fork"])
+        nodes = await store.nodes(session.process.row, 0, 6, 99)  # type: ignore[union-attr]
+        assert [node.session_id for node in nodes] == ["chat"] * 4 + ["fork", "fork of fork"]
+        new = await chatting.open_session(store, "new")
+        assert new > row.row, "numbers of rows go on too"
+
+    asyncio.run(on_open(PostgresStore(url), work))
+
+
 def test_the_old_database_is_shut_and_says_where_to_go(source: Furnished) -> None:
     path, _ = source
     url = fresh_url()
@@ -176,6 +209,21 @@ def test_who_has_it_open_can_write_nothing_any_more(source: Furnished) -> None:
             assert place_of(url).name in caught.value.message
 
     with_source(path, work)
+
+
+def test_no_table_can_be_changed_any_more(source: Furnished) -> None:
+    """Whoever has it open may know a way to write that no test here does."""
+    path, _ = source
+    move(path, fresh_url())
+    connection = sqlite3.connect(path)
+    kept = {"lash_migration", "lash_floor"}  # the mark is there, and numbers given out to nobody hurt nobody
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    refused = connection.execute(
+        "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%RAISE(ABORT%' GROUP BY tbl_name "
+        "HAVING count(*) = 3"
+    )
+    assert {name for (name,) in refused} == {name for name in tables if name.startswith("lash_")} - kept
+    connection.close()
 
 
 def test_a_target_that_workers_wait_on_is_filled_under_their_eyes(source: Furnished) -> None:
@@ -272,7 +320,7 @@ def test_the_statement_on_the_page_opens_the_old_database_by_hand(source: Furnis
     assert not move(path, fresh_url()).already
 
 
-@pytest.mark.parametrize("phase", PHASES[1:6])
+@pytest.mark.parametrize("phase", PHASES[1:7])
 def test_a_move_that_fails_opens_the_old_database_again(source: Furnished, phase: str) -> None:
     path, before = source
     url = fresh_url()

@@ -16,7 +16,8 @@ from lash.stores.sql.rows import LEASED, Columns
 
 Kind: TypeAlias = Literal[
     "row", "id", "tombstone", "spec", "keyed", "terminal", "after", "open", "waits", "waiters", "due", "blocked",
-    "children", "family", "cancelled", "held", "prunable", "start", "lane", "lanes",
+    "children", "family", "cancelled", "held", "prunable", "start", "lane", "lanes", "chat", "item",
+    "item_key", "turn", "frame",
 ]  # fmt: skip
 Need: TypeAlias = tuple[Kind, tuple[object, ...]]
 """What is missing, and of what."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from lash.abc.store import wait_key_of_process
+from lash.stores.postgres.chats import fetch_chats, fetch_frames, fetch_items, fetch_keys, fetch_records
 from lash.stores.postgres.columns import COLUMNS, COLUMNS_SQL, ID
 from lash.stores.postgres.facts import Changed, Facts, Kind, Known
 from lash.stores.sql.lanes import LANES_SQL
@@ -243,6 +244,21 @@ class Fetcher:
             else:
                 self.facts.put_row(tuple(columns))
 
+    async def chats(self, wanted: list[Of]) -> None:
+        await fetch_chats(self.facts, self.query, wanted)
+
+    async def items(self, wanted: list[Of]) -> None:
+        await fetch_items(self.facts, self.query, wanted)
+
+    async def item_keys(self, wanted: list[Of]) -> None:
+        await fetch_keys(self.facts, self.query, wanted)
+
+    async def turns(self, wanted: list[Of]) -> None:
+        await fetch_records(self.facts, self.query, wanted)
+
+    async def frames(self, wanted: list[Of]) -> None:
+        await fetch_frames(self.facts, self.query, wanted)
+
     async def lane(self, wanted: list[Of]) -> None:
         for (lane,) in wanted:
             await self.outside(ADD_LANE_SQL, *lane)
@@ -285,6 +301,11 @@ FETCH: Final[dict[Kind, Callable[[Fetcher, list[Of]], Awaitable[None]]]] = {
     "open": Fetcher.opened,
     "waits": Fetcher.waits,
     "waiters": Fetcher.waiters,
+    "chat": Fetcher.chats,
+    "item": Fetcher.items,
+    "item_key": Fetcher.item_keys,
+    "turn": Fetcher.turns,
+    "frame": Fetcher.frames,
 }
 ORDER: Final = tuple(FETCH)
 """Rows first."""

@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, cast
 
-from lash.abc.store import wait_key_of_process
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane
+from lash.core.session import SESSION
+from lash.stores.postgres.chats import ChatPicture
 from lash.stores.postgres.columns import LAST_RANK, hot_of
 from lash.stores.postgres.facts import Facts, Missing
 from lash.stores.sql.rows import KIND_CODES, LEASED, MAIL, WAIT, Columns, Hot, unpack_spec
@@ -28,11 +29,12 @@ Told = tuple[int, int, str, bytes, "str | None", int]
 """(row, sequence, type, payload, key, at_ms) of a new event."""
 
 
-class Picture(Transaction):
+class Picture(ChatPicture, Transaction):
     """One run of one batch. After it, the public fields say what is to be written."""
 
     def __init__(self, now_ms: int, facts: Facts) -> None:
-        super().__init__(now_ms)
+        ChatPicture.__init__(self)
+        Transaction.__init__(self, now_ms)
         self.facts = facts
         self.hots: dict[int, Hot] = {}
         """Every row that was looked at."""
@@ -45,8 +47,12 @@ class Picture(Transaction):
         """Rows whose version must grow although no column changes."""
         self.cuts: dict[int, set[int]] = {}
         """Rows whose stored journal goes, and the ranks of the mail that stays."""
+        self.wipes: dict[int, int] = {}
+        """Rows whose whole stored journal goes, and its last rank."""
         self.args: dict[int, bytes] = {}
         self.buried: list[Hot] = []
+        self.gone: list[int] = []
+        """Those of them that were sessions."""
         self.workers: list[tuple[str, tuple[bytes, bytes] | None, int]] = []
         """(owner, lanes and about, until_ms) of a new entry; None and a moment: it lasts on; None and 0: it goes."""
         self._ids: dict[str, Hot | None] = {}
@@ -118,7 +124,9 @@ class Picture(Transaction):
         return None if tombstone is None else (0, tombstone[1], tombstone[0], 0)
 
     def pruned(self, process_id: str) -> bool:
-        return process_id in self._ids or self.facts.ask("tombstone", process_id) is not None
+        if process_id in self._ids:
+            return self._ids[process_id] is None  # buried a moment ago
+        return self.facts.ask("tombstone", process_id) is not None
 
     def add(self, hot: Hot) -> None:
         self.hots[hot.row] = hot
@@ -219,6 +227,8 @@ class Picture(Transaction):
 
     def base(self, row: int) -> int | None:
         """The last rank as it stands in the table; None for a row that is not there yet."""
+        if row in self.wipes:
+            return 0
         stored = self.hots[row].stored
         return None if stored is None else cast(int, stored[LAST_RANK])
 
@@ -291,14 +301,14 @@ class Picture(Transaction):
         hot.awaited = 1
         self.bumped.add(hot.row)
 
-    def waiters(self, hot: Hot) -> list[tuple[int, int, int]]:
+    def waiters(self, hot: Hot, key: str) -> list[tuple[int, int, int]]:
         if not hot.awaited:
             return []
-        key = wait_key_of_process(hot.id)
         found: list[tuple[int, int, int]] = []
         if hot.stored is not None:
             stored = cast("list[tuple[int, int, int]]", self.facts.ask("waiters", key))
-            found = [wait for wait in stored if wait[0] not in self.shuts.get(wait[1], ()) and wait[1] not in self.cuts]
+            found = [wait for wait in stored if wait[0] not in self.shuts.get(wait[1], ())]
+            found = [wait for wait in found if wait[1] not in self.cuts and wait[1] not in self.wipes]
         for row, noted in self.noted.items():
             found += [(entry.rank, row, entry.ordinal) for entry, open_key in noted if open_key == key]
         return found
@@ -315,6 +325,14 @@ class Picture(Transaction):
             if entry.kind is EntryKind.CANCEL or (entry.kind is EntryKind.MAIL and open_key is not None)
         ]
         hot.last_ms = max(hot.last_ms, *(entry.at_ms for entry, _ in self.noted[hot.row]), 0)
+
+    def cut_all(self, hot: Hot) -> None:
+        if (base := self.base(hot.row)) is not None and hot.row not in self.wipes:
+            self.wipes[hot.row] = base
+        self.noted.pop(hot.row, None)
+        self.shuts.pop(hot.row, None)
+        self.cuts.pop(hot.row, None)
+        hot.last_ms = 0
 
     # Pruning and workers -------------------------------------------------------------------------------------------
 
@@ -333,11 +351,22 @@ class Picture(Transaction):
         old = [hot for hot in list(self.hots.values()) if wanted(hot)]
         old.sort(key=lambda hot: (hot.updated_ms, hot.row))
         for hot in old[:limit]:
-            self.buried.append(hot)
-            self._ids[hot.id] = None
-            del self.hots[hot.row]
-            self.noted.pop(hot.row, None)
+            self._bury(hot)
         return [hot.id for hot in old[:limit]]
+
+    def bury_one(self, row: int) -> None:
+        if (hot := self.load(row)) is not None:
+            self._bury(hot)
+
+    def _bury(self, hot: Hot) -> None:
+        self.buried.append(hot)
+        self._ids[hot.id] = None
+        del self.hots[hot.row]
+        self.noted.pop(hot.row, None)
+        if hot.row in self.chats or self.lane(hot.lane).kind == SESSION:
+            self.gone.append(hot.row)
+            self.chats[hot.row] = None
+            self.touched_chats.pop(hot.row, None)
 
     def expect_family(self, process_id: str, key: str) -> None:
         self.facts.ask("family", process_id, key)

@@ -18,6 +18,7 @@ from lash.core.outcome import Status
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.errors import StoreUnavailable
 from lash.limits import READ_LINES_MAX, RECONNECT_DEADLINE_MS
+from lash.stores.postgres.chat_reads import ChatReads
 from lash.stores.postgres.facts import Known
 from lash.stores.postgres.fetching import learn_lanes
 from lash.stores.postgres.line import AGAIN, LOST, Line, Patience, explained, fetch, pinned
@@ -120,6 +121,7 @@ class Reads:
 
     def __init__(self, readers: Readers, known: Known) -> None:
         self.fetch = readers.fetch
+        self.chats = ChatReads(readers.fetch)
         self.known = known
         self._asked: list[tuple[int, int, asyncio.Future[list[Entry]]]] = []
         self._tasks: set[asyncio.Task[None]] = set()

@@ -6,16 +6,18 @@ life. The server's time decides leases, also where this machine's clock is wrong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
+from lash.abc.sessions import Piece
 from lash.abc.store import Op, ProcessFilter, Verdict, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
+from lash.core.session import Item, Node, SessionRow, TurnRecord
 from lash.errors import BadUrl, StoreUnavailable
 from lash.stores.blobs import StoredBlobs, digest_of, reference_of
 from lash.stores.listeners import Listeners
@@ -57,7 +59,7 @@ class PostgresStore:
 
     @property
     def facets(self) -> dict[str, bool]:
-        return {"attachment_store": True, "artifact_store": True, "process_registry": True}
+        return {"attachment_store": True, "artifact_store": True, "session_store": True, "process_registry": True}
 
     @property
     def blobs(self) -> StoredBlobs:
@@ -151,6 +153,25 @@ class PostgresStore:
 
     async def history(self, row: int, after_rank: int) -> list[Entry]:
         return await self._open().reads.history(row, after_rank)
+
+    async def sessions(self, ids: Sequence[str]) -> list[SessionRow | Tombstone | None]:
+        reads = self._open().reads
+        return await reads.chats.beside(await reads.get(ids))
+
+    async def nodes(self, row: int, after: int, upto: int, limit: int) -> list[Node]:
+        return await self._open().reads.chats.nodes(row, after, upto, limit)
+
+    async def states(self, row: int, upto: int) -> Mapping[str, Node]:
+        return await self._open().reads.chats.states(row, upto)
+
+    async def items(self, row: int, numbers: Sequence[int]) -> list[Item]:
+        return await self._open().reads.chats.items(row, numbers)
+
+    async def turns(self, row: int, after: int, limit: int) -> list[TurnRecord]:
+        return await self._open().reads.chats.turns(row, after, limit)
+
+    async def pieces(self, row: int, token: int, after: int, limit: int) -> list[Piece]:
+        return await self._open().reads.chats.pieces(row, token, after, limit)
 
     async def next_due_ms(self, lanes: Sequence[Lane]) -> int | None:
         return await self._open().reads.next_due_ms(lanes)

@@ -15,6 +15,7 @@ from itertools import count, pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple, cast
 
+from lash.stores.postgres.chats import add_sessions
 from lash.stores.postgres.columns import (
     CHANGING,
     COLUMNS,
@@ -67,6 +68,7 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Long values of one statement: the protocol ends at 1 GiB, and both sides hold a message several times."""
 
 
+SESSION_CHANGING: Final = ("head", "frame", "turns", "items", "usage")
 PARTS: Final = {
     "bump": Part(
         "UPDATE lash_process p SET version = p.version + 1, last_rank = u.last_rank, last_ms = u.last_ms "
@@ -103,6 +105,60 @@ PARTS: Final = {
         f"WHERE j.process = u.process AND j.rank = u.rank AND {OK}",
         ["bigint", "bigint"],
     ),
+    "wipe": Part(
+        "DELETE FROM lash_journal j USING unnest({}) AS u(process, rank) "
+        f"WHERE j.process = u.process AND j.rank <= u.rank AND {OK}",
+        ["bigint", "bigint"],
+    ),
+    "fresh_session": Part(
+        f"INSERT INTO lash_session (row, name, base_row, base_node, {', '.join(SESSION_CHANGING)}) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
+        ["bigint", "text", *["bigint"] * 6, "bytea"],
+    ),
+    "session": Part(
+        f"UPDATE lash_session s SET {', '.join(f'{name} = u.{name}' for name in SESSION_CHANGING)} "
+        f"FROM unnest({{}}) AS u(row, {', '.join(SESSION_CHANGING)}) WHERE s.row = u.row AND {OK}",
+        [*["bigint"] * 5, "bytea"],
+    ),
+    "node": Part(
+        "INSERT INTO lash_node (session, number, kind, name, turn, at_ms, body) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
+        "bigint bigint smallint text bigint bigint bytea".split(),
+        6,
+    ),
+    "item": Part(
+        "INSERT INTO lash_item (session, number, kind, delivery, state, turn, at_ms, key, hash, payload) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK}",
+        "bigint bigint smallint smallint smallint bigint bigint text text bytea".split(),
+        9,
+    ),
+    "item_state": Part(
+        "UPDATE lash_item i SET state = u.state, turn = u.turn, payload = CASE WHEN u.keep = 1 THEN i.payload END "
+        "FROM unnest({}) AS u(state, turn, keep, session, number) "
+        f"WHERE i.session = u.session AND i.number = u.number AND {OK}",
+        "smallint bigint smallint bigint bigint".split(),
+    ),
+    "turn": Part(
+        "INSERT INTO lash_turn (session, number, witness, first_node, last_node, at_ms, receipt) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK} ON CONFLICT (session, number) DO UPDATE SET "
+        "witness = excluded.witness, first_node = excluded.first_node, last_node = excluded.last_node, "
+        "at_ms = excluded.at_ms, receipt = excluded.receipt",
+        "bigint bigint text bigint bigint bigint bytea".split(),
+        6,
+    ),
+    "clear": Part(
+        f"DELETE FROM lash_piece p USING unnest({{}}) AS u(row) WHERE p.session = u.row AND {OK}", ["bigint"]
+    ),
+    "piece": Part(
+        "INSERT INTO lash_piece (session, token, number, payload) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK} ON CONFLICT DO NOTHING",
+        "bigint bigint bigint bytea".split(),
+        3,
+    ),
+    "ref": Part(
+        f"INSERT INTO lash_ref (hash, session) SELECT u.* FROM unnest({{}}) AS u WHERE {OK} ON CONFLICT DO NOTHING",
+        ["text", "bigint"],
+    ),
 }  # fmt: skip
 id_of: Final = itemgetter(ID)
 TELL_SQL: Final = ", CASE WHEN ok THEN pg_notify(${}, '') END"
@@ -116,6 +172,8 @@ TOMBSTONE_SQL: Final = (
     f"SELECT u.*, $5::bigint FROM unnest({', '.join(map(parameter, count(1), TOMBSTONE_TYPES))}) AS u "
     "ON CONFLICT DO NOTHING"
 )
+OF_A_SESSION: Final = ("item", "turn", "piece", "ref")
+"""Tables whose rows go with their session; the nodes may be shared."""
 BURIED: Final = (("tag", "row"), ("spec", "row"), ("event", "process"), ("journal", "process"), ("process", "row"))
 PUT_WORKER_SQL: Final = (
     "INSERT INTO lash_worker VALUES ($1, $2, $3, $4) ON CONFLICT (owner) DO UPDATE "
@@ -190,12 +248,15 @@ def written(picture: Picture) -> Written:
         if columns_of(hot) != stored[: len(HOT)] or row in picture.bumped:
             out.grown.append(hot)
             rows.setdefault("change", []).append(changing_of(hot))
-        elif row in picture.noted or row in picture.cuts:
+        elif row in picture.noted or row in picture.cuts or row in picture.wipes:
             out.grown.append(hot)
             rows.setdefault("bump", []).append((row, hot.last_rank, hot.last_ms))
         elif row not in picture.facts.trusted:
             continue  # read in this transaction, and only looked at
         out.guard[row] = cast(int, stored[VERSION])
+    for hot in picture.buried:
+        if hot.stored is not None:
+            out.guard[hot.row] = cast(int, hot.stored[VERSION])
     if "fresh" in rows:
         rows["fresh"].sort(key=id_of)  # whoever starts the same ids at the same time meets them in the same order
     add_specs(picture, rows)
@@ -248,6 +309,9 @@ def add_history(picture: Picture, rows: dict[str, list[Columns]]) -> None:
                 rows.setdefault("step", []).append(step)
             else:
                 rows.setdefault("entry", []).append(pack_entry(row, entry, open_key))
+    add_sessions(list(picture.touched_chats.values()), rows)
+    if wipes := [(row, rank) for row, rank in picture.wipes.items() if rank and row in picture.hots]:
+        rows["wipe"] = cast("list[Columns]", wipes)
     if picture.shuts:
         rows["shut"] = [(row, rank) for row, ranks in picture.shuts.items() for rank in ranks]
 
@@ -264,6 +328,12 @@ def rare_of(picture: Picture) -> list[Statement]:
         found.append(Statement(TOMBSTONE_SQL, (*arrays(ended, TOMBSTONE_TYPES), picture.now_ms)))
         gone = [hot.row for hot in buried if hot.stored is not None]
         found += [Statement(f"DELETE FROM lash_{table} WHERE {name} = ANY($1)", (gone,)) for table, name in BURIED]
+    if picture.gone:
+        found += [
+            Statement(f"DELETE FROM lash_{table} WHERE session = ANY($1)", (picture.gone,)) for table in OF_A_SESSION
+        ]
+        found.append(Statement("UPDATE lash_session SET gone = 1, usage = NULL WHERE row = ANY($1)", (picture.gone,)))
+        found += [Statement("SELECT lash_collect($1)", (row,)) for row in picture.gone]
     for owner, entry, until_ms in picture.workers:
         if entry is not None:
             found.append(Statement(PUT_WORKER_SQL, (owner, *entry, until_ms)))

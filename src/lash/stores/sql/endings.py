@@ -5,6 +5,8 @@ Nothing else of the row survives the end: lease, timer, waiting and blocked face
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lash.abc.store import (
     Close,
     Count,
@@ -23,6 +25,7 @@ from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.outcome import Cancelled, Outcome, Status, outcome_payload
+from lash.core.session import SESSION, turn_key
 from lash.stores import facts
 from lash.stores.sql.rows import IDLE, LEASED, STATUS_CODES, Hot
 from lash.stores.sql.transaction import Transaction
@@ -46,16 +49,36 @@ def end_alone(tx: Transaction, hot: Hot, outcome: Outcome) -> None:
     hot.block_no_more()
     tx.stirred = True
     key = wait_key_of_process(hot.id)
-    for rank, process, ordinal in tx.waiters(hot):
+    answer(tx, hot, key, wait_reply(outcome.status, payload))
+    if is_session(tx, hot) and (chat := tx.chat(hot.row)) is not None:
+        answer_turns(tx, hot, tx.undone(chat), b"null")
+
+
+def answer_turns(tx: Transaction, hot: Hot, items: Iterable[int], payload: bytes) -> None:
+    """A reply to every open wait on a turn that consumes one of these items of a session."""
+    tx.every(items, lambda number: answer(tx, hot, turn_key(hot.id, number), payload))
+
+
+def answer(tx: Transaction, hot: Hot, key: str, payload: bytes) -> None:
+    """A reply to every open wait on ``key``, which is about this row."""
+    for rank, process, ordinal in tx.waiters(hot, key):
         waiter = tx.load(process)
         if waiter is not None and not waiter.status:
             tx.shut(waiter, rank)
-            reply = wait_reply(outcome.status, payload)
-            tx.deliver(waiter, Entry(EntryKind.REPLY, ordinal, key, payload=reply, attempt=0))
+            tx.deliver(waiter, Entry(EntryKind.REPLY, ordinal, key, payload=payload, attempt=0))
 
 
-def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> None:
-    """Ask the whole running family that is not detached, once per reason."""
+def is_session(tx: Transaction, hot: Hot) -> bool:
+    return tx.lane(hot.lane).kind == SESSION
+
+
+def at_rest(tx: Transaction, hot: Hot) -> bool:
+    """A session nobody has, with nothing due and nothing waited for."""
+    return hot.state == IDLE and hot.waiting_on is None and not hot.status and is_session(tx, hot)
+
+
+def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> list[str]:
+    """Ask the whole running family that is not detached, once per reason; who was asked."""
     parents = [process_id]
     tx.expect_family(process_id, key)
     for parent in parents:  # grows while it is read: no recursion
@@ -64,6 +87,7 @@ def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> 
             if child is not None and tx.told(row, key) is None:
                 request_cancel(tx, child, reason, key)
                 parents.append(child.id)
+    return parents[1:]
 
 
 def request_cancel(tx: Transaction, hot: Hot, reason: str, key: str) -> Event:
@@ -72,7 +96,7 @@ def request_cancel(tx: Transaction, hot: Hot, reason: str, key: str) -> Event:
     item = tx.tell(hot, ev.CANCEL_REQUESTED, payload, key)
     if first:
         hot.cancel_reason, hot.cancel_ms = reason, item.at_ms
-    if not hot.external and hot.first_owner is None and hot.state != LEASED:
+    if not hot.external and hot.state != LEASED and (hot.first_owner is None or at_rest(tx, hot)):
         end_alone(tx, hot, Cancelled(reason))
     elif not hot.external and first:
         tx.deliver(hot, Entry(EntryKind.CANCEL, 0, payload=payload))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from lash.abc.store import Done, Forget, Look, Put, Recorded, Stale, wait_reply
 from lash.core.effect import DELIVERED, Entry, EntryKind
+from lash.core.session import TURN_PREFIX
 from lash.stores import facts
 from lash.stores.sql.rows import CLOSE, REPLY, STATUSES, WAIT, Hot
 from lash.stores.sql.transaction import Transaction
+from lash.stores.sql.turns import reply_of_turn
 
 
 def put(tx: Transaction, op: Put) -> Recorded | Stale:
@@ -42,6 +44,8 @@ def put_wait(tx: Transaction, hot: Hot, wait: Entry) -> list[Entry]:
     key = wait.name
     if key.startswith(facts.PROCESS_PREFIX):
         payload, attempt = reply_of_process(tx, key.removeprefix(facts.PROCESS_PREFIX)), 0
+    elif key.startswith(TURN_PREFIX):
+        payload, attempt = reply_of_turn(tx, key), 0
     else:
         mail = tx.oldest_mail(hot, key)
         payload, attempt = (None, 0) if mail is None else (mail[2] or b"", mail[1])

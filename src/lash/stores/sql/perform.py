@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from lash.abc import store as ops
+from lash.abc.sessions import CancelTurn, Commit, Delete, Open, Post, SessionOp, Stream, Take
 from lash.abc.store import Op, Verdict
-from lash.stores.sql import endings, events, journal, leases, processes, workers
+from lash.stores.sql import endings, events, journal, leases, processes, sessions, workers
 from lash.stores.sql.transaction import Transaction
 
 
@@ -57,5 +58,25 @@ def perform(tx: Transaction, op: Op) -> Verdict:
             return workers.discharge(tx, op)
         case ops.Prune():
             return endings.prune(tx, op)
+        case _:
+            return perform_session(tx, op)
+
+
+def perform_session(tx: Transaction, op: SessionOp) -> Verdict:
+    match op:
+        case Take():
+            return sessions.take(tx, op)
+        case Commit():
+            return sessions.commit(tx, op)
+        case Post():
+            return sessions.post(tx, op)
+        case Stream():
+            return sessions.stream(tx, op)
+        case Open():
+            return sessions.open_session(tx, op)
+        case CancelTurn():
+            return sessions.cancel_turn(tx, op)
+        case Delete():
+            return sessions.delete(tx, op)
         case _:
             assert_never(op)

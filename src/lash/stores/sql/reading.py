@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lash.abc.store import ProcessFilter, WorkerRecord
 from lash.core.process import ProcessRow, Tombstone
+from lash.core.session import SESSION
 from lash.errors import StoreUnavailable
 from lash.stores.sql.lanes import Lanes
 from lash.stores.sql.rows import STATUSES, unpack_hash, unpack_row
@@ -20,7 +21,11 @@ LANE: Final = 2
 """Positions in ``ROW_SQL``."""
 TOMBSTONE_SQL: Final = "SELECT id, definition, status, ended_ms, pruned_ms FROM lash_tombstone"
 WORKER_SQL: Final = "SELECT owner, lanes, about, until_ms FROM lash_worker"
-COUNTS_SQL: Final = "SELECT status, count(*) FROM lash_process GROUP BY status"
+COUNTS_SQL: Final = (
+    "SELECT status, count(*) FROM lash_process GROUP BY status UNION ALL "
+    "SELECT p.status, -count(*) FROM lash_session s JOIN lash_process p ON p.row = s.row GROUP BY p.status"
+)
+"""Every row, and then the sessions among them with a minus."""
 
 
 def process_of(columns: Sequence[object], lanes: Lanes) -> ProcessRow:
@@ -50,7 +55,7 @@ def counts_of(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
     """Rows of ``COUNTS_SQL`` → by status, every one."""
     found = {status.value: 0 for status in STATUSES}
     for code, number in rows:
-        found[STATUSES[int(code)].value] = number
+        found[STATUSES[int(code)].value] += number
     return found
 
 
@@ -60,6 +65,8 @@ def earliest(rows: Iterable[Sequence[int | None]]) -> int | None:
 
 def terms_of(wanted: ProcessFilter) -> Iterator[tuple[str, object]]:
     """What a page asks for beside the status: a condition with ``{}`` for its value, and the value."""
+    kinds = "IN" if wanted.sessions else "NOT IN"
+    yield f"p.lane {kinds} (SELECT lane FROM lash_lane WHERE kind = {{}})", SESSION
     if wanted.name is not None:
         yield "p.lane IN (SELECT lane FROM lash_lane WHERE name = {})", wanted.name
     if wanted.tag is not None:

@@ -127,10 +127,12 @@ class Hot:
 HOT: Final = tuple(item.name for item in fields(Hot) if item.default is MISSING)
 columns_of: Final = cast("Callable[[Hot], tuple[object, ...]]", attrgetter(*HOT))
 HOT_SQL: Final = ", ".join("p." + name for name in HOT)
-ROW_SQL: Final = (
-    f"SELECT {HOT_SQL}, s.args, s.more, e.payload FROM lash_process p JOIN lash_spec s ON s.row = p.row "
+ROW_COLUMNS: Final = f"{HOT_SQL}, s.args, s.more, e.payload"
+ROW_FROM: Final = (
+    "FROM lash_process p JOIN lash_spec s ON s.row = p.row "
     "LEFT JOIN lash_event e ON p.status > 0 AND e.process = p.row AND e.sequence = p.last_event"
 )
+ROW_SQL: Final = f"SELECT {ROW_COLUMNS} {ROW_FROM}"
 """Everything that makes a ``ProcessRow``; the outcome stands in the terminal event alone."""
 
 PLAIN: Final = frozenset(

@@ -7,7 +7,7 @@ change only together with :meth:`Transaction.tell`, or by what no event tells (l
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
@@ -18,6 +18,7 @@ from lash.core.lease import Fence
 from lash.core.outcome import Outcome, outcome_of
 from lash.core.process import Lane
 from lash.stores.sql.rows import IDLE, LEASED, READY, STATUSES, TIMED, Hot
+from lash.stores.sql.session_rows import SessionRows
 
 ENTRY_FIELDS: Final = len(Entry._fields) - 2
 """All but rank and time, which the store sets."""
@@ -30,7 +31,7 @@ WaitColumns: TypeAlias = "tuple[int, int, str, bytes | None, int | None, str | N
 """(rank, kind, name, payload, attempt, open_key) of an entry that belongs to a wait."""
 
 
-class Transaction(ABC):
+class Transaction(SessionRows):
     """What operations work with. The dialect's writer makes one per transaction and writes it."""
 
     def __init__(self, now_ms: int) -> None:
@@ -156,11 +157,11 @@ class Transaction(ABC):
 
     @abstractmethod
     def awaits(self, hot: Hot) -> None:
-        """Somebody opens a wait on the end of this row, which runs: whoever ends it must see that wait."""
+        """Somebody opens a wait on the end of this row, or of a turn of it: whoever ends that must see the wait."""
 
     @abstractmethod
-    def waiters(self, hot: Hot) -> list[tuple[int, int, int]]:
-        """(rank, row, ordinal) of every open wait on the end of this row, whoever waits."""
+    def waiters(self, hot: Hot, key: str) -> list[tuple[int, int, int]]:
+        """(rank, row, ordinal) of every open wait on ``key``, which is about this row, whoever waits."""
 
     @abstractmethod
     def cut(self, hot: Hot) -> None:

@@ -12,11 +12,12 @@ from itertools import compress, repeat
 from operator import is_not, ne
 from typing import TypeVar
 
-from lash.abc.store import wait_key_of_process
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessSpec
+from lash.core.session import Item, TurnRecord
+from lash.stores.sql.chats import Chat
 from lash.stores.sql.rows import (
     HOT,
     Columns,
@@ -26,6 +27,7 @@ from lash.stores.sql.rows import (
     unpack_spec,
 )
 from lash.stores.sql.transaction import ENTRY_FIELDS, TIMED_SCAN_MIN, There, Transaction, WaitColumns
+from lash.stores.sqlite import chats
 from lash.stores.sqlite.book import Book
 from lash.stores.sqlite.tables import Tables, pack_entry, pack_step
 
@@ -46,6 +48,8 @@ class SqliteTransaction(Transaction):
         self._steps: list[Columns] = []
         self._entries: list[Columns] = []
         self._shut: list[int] = []
+        self._chats: dict[int, Chat | None] = {}
+        self._touched_chats: dict[int, Chat] = {}
 
     # Numbers and lanes ---------------------------------------------------------------------------------------------
 
@@ -243,16 +247,77 @@ class SqliteTransaction(Transaction):
     def awaits(self, hot: Hot) -> None:
         """Whoever ends it looks into the table, under the same write lock."""
 
-    def waiters(self, hot: Hot) -> list[tuple[int, int, int]]:
+    def waiters(self, hot: Hot, key: str) -> list[tuple[int, int, int]]:
         if self._entries or self._shut:
             self.flush_entries()
-        return self.tables.waiters(wait_key_of_process(hot.id))
+        return self.tables.waiters(key)
 
     def cut(self, hot: Hot) -> None:
         self.flush()
         self.tables.keep_floors()
         self.tables.cut(hot.row)
         self.book.drop(hot)
+
+    # Sessions ------------------------------------------------------------------------------------------------------
+
+    def chat(self, row: int) -> Chat | None:
+        if row not in self._chats:
+            self._chats[row] = chats.load(self.tables.connection, row)
+        return self._chats[row]
+
+    def add_chat(self, chat: Chat) -> None:
+        self._chats[chat.row] = chat
+        self.touch_chat(chat)
+
+    def touch_chat(self, chat: Chat) -> None:
+        self._touched_chats[chat.row] = chat
+
+    def keep_chat(self, chat: Chat) -> None:
+        """Under the write lock it is."""
+
+    def undone(self, chat: Chat) -> dict[int, Item]:
+        if not chat.complete:
+            chat.fill(chats.undone(self.tables.connection, chat.row))
+        return chat.undone
+
+    def whole(self, chat: Chat, items: Sequence[Item]) -> list[Item]:
+        return chats.whole(self.tables.connection, chat.row, items)
+
+    def item(self, chat: Chat, number: int) -> Item | None:
+        return chats.item(self.tables.connection, chat.row, number)
+
+    def item_of_key(self, chat: Chat, key: str) -> tuple[Item, str] | None:
+        self.flush_chats()
+        return chats.item_of_key(self.tables.connection, chat.row, key)
+
+    def turn(self, chat: Chat, number: int) -> TurnRecord | None:
+        return chats.turn(self.tables.connection, chat.row, number)
+
+    def frame_before(self, row: int, number: int) -> int:
+        self.flush_chats()
+        return chats.frame_before(self.tables.connection, row, number)
+
+    def cut_all(self, hot: Hot) -> None:
+        self.flush_entries()
+        self.tables.keep_floor("rank", self.next_rank())
+        self.tables.cut_all(hot.row)
+        hot.last_rank = hot.last_ms = 0
+
+    def bury_one(self, row: int) -> None:
+        self.flush()
+        self.tables.keep_floors()
+        self._bury([row])
+
+    def _bury(self, rows: Sequence[int]) -> None:
+        self.tables.bury(rows, self.now_ms)
+        chats.bury(self.tables.connection, rows)
+        for row in rows:
+            self._chats.pop(row, None)
+
+    def flush_chats(self) -> None:
+        for chat in self._touched_chats.values():
+            chats.write(self.tables.connection, chat)
+        self._touched_chats = {}
 
     # Pruning and workers -------------------------------------------------------------------------------------------
 
@@ -261,7 +326,7 @@ class SqliteTransaction(Transaction):
         old = self.tables.prunable(before_ms, limit)
         if old:
             self.tables.keep_floors()
-            self.tables.bury([row for row, _ in old], self.now_ms)
+            self._bury([row for row, _ in old])
         return [process_id for _, process_id in old]
 
     def expect_family(self, process_id: str, key: str) -> None:
@@ -280,6 +345,7 @@ class SqliteTransaction(Transaction):
         self.flush_rows()
         self.flush_events()
         self.flush_entries()
+        self.flush_chats()
 
     def flush_rows(self) -> None:
         if not self._touched:

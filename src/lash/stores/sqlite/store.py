@@ -10,23 +10,25 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Literal, TypeVar
 
+from lash.abc.sessions import Piece
 from lash.abc.store import Op, ProcessFilter, Verdict, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
+from lash.core.session import Item, Node, SessionRow, TurnRecord
 from lash.errors import StoreUnavailable
 from lash.limits import INLINE_COMMIT_US_MAX
 from lash.stores.blobs import StoredBlobs
 from lash.stores.clock import system_ms
 from lash.stores.listeners import Listeners
 from lash.stores.sql.migrations import migrations
-from lash.stores.sqlite import blobs, doctor, reads
+from lash.stores.sqlite import blobs, chats, doctor, reads
 from lash.stores.sqlite.book import Book
 from lash.stores.sqlite.connection import connect, explained, extend_log, fsync_us, is_busy, patiently
 from lash.stores.sqlite.migrate import migrate
@@ -77,7 +79,7 @@ class SqliteStore:
 
     @property
     def facets(self) -> dict[str, bool]:
-        return {"attachment_store": True, "artifact_store": True, "process_registry": True}
+        return {"attachment_store": True, "artifact_store": True, "session_store": True, "process_registry": True}
 
     @property
     def blobs(self) -> StoredBlobs:
@@ -249,6 +251,26 @@ class SqliteStore:
 
     async def next_due_ms(self, lanes: Sequence[Lane]) -> int | None:
         return await self._read(lambda connection, book: reads.next_due_ms(connection, book, lanes))
+
+    async def sessions(self, ids: Sequence[str]) -> list[SessionRow | Tombstone | None]:
+        return await self._read(lambda connection, lanes: [chats.find(connection, lanes, item) for item in ids])
+
+    async def nodes(self, row: int, after: int, upto: int, limit: int) -> list[Node]:
+        read = self._read if limit <= HISTORY_INLINE else self._read_slowly
+        return await read(lambda connection, _: chats.nodes(connection, row, after, upto, limit))
+
+    async def states(self, row: int, upto: int) -> Mapping[str, Node]:
+        return await self._read(lambda connection, _: chats.states(connection, row, upto))
+
+    async def items(self, row: int, numbers: Sequence[int]) -> list[Item]:
+        return await self._read(lambda connection, _: chats.items(connection, row, numbers))
+
+    async def turns(self, row: int, after: int, limit: int) -> list[TurnRecord]:
+        read = self._read if limit <= HISTORY_INLINE else self._read_slowly
+        return await read(lambda connection, _: chats.turns(connection, row, after, limit))
+
+    async def pieces(self, row: int, token: int, after: int, limit: int) -> list[Piece]:
+        return await self._read(lambda connection, _: chats.pieces(connection, row, token, after, limit))
 
     async def news(self, owner: str) -> list[Fence]:
         return await self._read(lambda connection, _: reads.news(connection, owner))

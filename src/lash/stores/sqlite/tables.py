@@ -227,6 +227,9 @@ class Tables:
         query = "DELETE FROM lash_journal WHERE process = ? AND kind <> ? AND NOT (kind = ? AND open_key IS NOT NULL)"
         self.sql(query, (row, CANCEL, MAIL))
 
+    def cut_all(self, row: int) -> None:
+        self.sql("DELETE FROM lash_journal WHERE process = ?", (row,))
+
     # Numbers and lanes ---------------------------------------------------------------------------------------------
 
     def version(self) -> int:
@@ -242,6 +245,10 @@ class Tables:
         """Before rows are deleted: their numbers stay used."""
         for name, table in (("rank", "lash_journal"), ("row", "lash_process")):
             self.sql("UPDATE lash_floor SET value = ? WHERE name = ?", (self.newest(name, table), name))
+
+    def keep_floor(self, name: str, value: int) -> None:
+        """The same where the number given out last is known."""
+        self.sql("UPDATE lash_floor SET value = ? WHERE name = ?", (value, name))
 
     def lanes(self) -> list[Columns]:
         """Rows of ``LANES_SQL``."""

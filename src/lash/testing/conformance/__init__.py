@@ -20,6 +20,13 @@ from lash.testing.conformance import (
     journaling,
     leasing,
     operating,
+    session_cancels,
+    session_commits,
+    session_ends,
+    session_forks,
+    session_inbox,
+    session_sharing,
+    session_turns,
     sharing,
     starting,
     telling,
@@ -30,7 +37,10 @@ from lash.testing.conformance.stage import Case, ManualClock, Stage, StoreHarnes
 cases: list[Case] = list(registered)
 """All of them, in the order of their files."""
 
-FACETS = (starting, leasing, journaling, waiting, telling, cancelling, ending, operating, sharing)
+FACETS = (
+    starting, leasing, journaling, waiting, telling, cancelling, ending, operating, sharing, session_inbox,
+    session_turns, session_commits, session_cancels, session_forks, session_ends, session_sharing,
+)  # fmt: skip
 """The files, by subject."""
 
 __all__ = ["FACETS", "Case", "ManualClock", "Stage", "StoreHarness", "cases"]

@@ -16,8 +16,10 @@ NOTICE_S = 10.0
 @case
 async def durability_is_stated_once(s: Stage) -> None:
     """Facets in their checking order, and no facet that outlives another without saying so."""
-    equal(list(s.store.facets), ["attachment_store", "artifact_store", "process_registry"], "facets")
+    names = ["attachment_store", "artifact_store", "session_store", "process_registry"]
+    equal(list(s.store.facets), names, "facets")
     equal(s.store.facets["process_registry"], s.store.journal_durable, "registry and journal")
+    equal(s.store.facets["session_store"], s.store.journal_durable, "sessions and journal")
     equal(s.store.facets["attachment_store"], s.store.blobs.durable, "attachments and blobs")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from lash.abc.sessions import Open
 from lash.abc.store import Claim, Claimed, Claims, Op, Put, Recorded, Start, Started, Store, Verdict
 from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
@@ -124,7 +125,7 @@ class Stage:
     async def write(self, *ops: Op) -> list[Verdict]:
         """One transaction."""
         for op in ops:
-            if isinstance(op, Start):
+            if isinstance(op, (Start, Open)):
                 self.specs.setdefault(op.spec.id, op.spec)
         verdicts = await self.store.write(ops)
         equal(len(verdicts), len(ops), "verdicts of one write")
