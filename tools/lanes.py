@@ -26,10 +26,10 @@ TESTS = ROOT / "tests"
 HOUSE = "house"
 OTHER_PYTHONS = "pythons"
 
-ORDER = ("unit", "conformance", "simulation", "typing", "acceptance", "docs", "crash", "concurrency")
+ORDER = ("unit", "conformance", "simulation", "wire", "typing", "acceptance", "docs", "crash", "concurrency")
 """Quick ones first; a lane not named here runs after these, in order of its name."""
 
-PARALLEL = ("unit", "conformance", "simulation", "acceptance", "crash")
+PARALLEL = ("unit", "conformance", "simulation", "wire", "acceptance", "crash")
 """Lanes whose tests may run beside one another. The others measure time or load the machine: one test at a time."""
 
 WORKERS = 2
