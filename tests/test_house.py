@@ -27,6 +27,13 @@ PUBLIC = """
     ProcessEnded EventConflict NotRegistered AlreadyRegistered NotAuthorised NotInProcess NotInStep RuntimeNotOpen
     BadUrl WiringError DurableStoreRequired StoreTooNew NotADatabase InfrastructureError StoreUnavailable LeaseLost
     Diverged VersionMissing NotCompleted StepFailed ProcessFailed ProcessCancelled ProcessAbandoned
+    Agent Session Turn Finished Stopped TurnLimits Answer HistoryEntry SessionInfo SessionUsage Usage ModelSettings
+    ModelInfo Price Provider Message Media Text user
+    tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame
+    Plugin TurnView Abort Deny ToolAnswer ReplaceArguments Say Notify
+    TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Committed Gap
+    InvalidAgent AgentUnknown SessionUnknown SessionDeleted SessionConflict InputConflict NodeUnknown BadCursor
+    AttachmentMissing ModelUnavailable ProviderError
 """.split()
 
 # What `import lash` must not load: it costs every worker's start.

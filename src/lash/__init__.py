@@ -5,22 +5,57 @@ Open one :class:`Runtime` on a database URL; whatever is started on it reaches e
 
 from __future__ import annotations
 
+from lash.abc.plugin import (
+    Abort,
+    Answer as ToolAnswer,
+    Deny,
+    Notify,
+    Plugin,
+    ReplaceArguments,
+    Say,
+    TurnView,
+)
+from lash.abc.provider import Provider
+from lash.abc.tool import Tool, ToolContext, tool
 from lash.core.event import Event
+from lash.core.message import Media, Message, Text, user
+from lash.core.model import ModelInfo, ModelSettings, Price, Usage
+from lash.core.observe import (
+    Committed,
+    Gap,
+    ModelFinished,
+    PluginEvent,
+    ReasoningDelta,
+    Reset,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEvent,
+)
 from lash.core.outcome import Failure, Status
 from lash.core.process import ProcessRecord
 from lash.core.retry import Retry
+from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput
+from lash.core.turn import TurnLimits
 from lash.errors import (
+    AgentUnknown,
     AlreadyRegistered,
+    AttachmentMissing,
+    BadCursor,
     BadUrl,
     Diverged,
     DurableStoreRequired,
     EventConflict,
     InfrastructureError,
+    InputConflict,
+    InvalidAgent,
     InvalidArguments,
     InvalidName,
     InvalidValue,
     LashError,
     LeaseLost,
+    ModelUnavailable,
+    NodeUnknown,
     NotADatabase,
     NotAuthorised,
     NotCompleted,
@@ -34,30 +69,46 @@ from lash.errors import (
     ProcessFailed,
     ProcessPruned,
     ProcessUnknown,
+    ProviderError,
     RuntimeNotOpen,
+    SessionConflict,
+    SessionDeleted,
+    SessionUnknown,
     StepFailed,
     StoreTooNew,
     StoreUnavailable,
     Terminal,
+    ToolFailed,
     UsageError,
     VersionMissing,
     WiringError,
 )  # fmt: skip
+from lash.runtime.agent import Agent
+from lash.runtime.asking import Answer
 from lash.runtime.context import Context
+from lash.runtime.contexts import SessionUsage
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Call, Process, process
 from lash.runtime.report import Report
+from lash.runtime.session import HistoryEntry, Session, SessionInfo
 from lash.runtime.steps import StepContext, current
+from lash.runtime.turn import Finished, Stopped, Turn
 from lash.wiring import Runtime
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AlreadyRegistered", "BadUrl", "Call", "Context", "Diverged", "DurableStoreRequired", "Event", "EventConflict",
-    "Failure", "Handle", "InfrastructureError", "InvalidArguments", "InvalidName", "InvalidValue", "LashError",
-    "LeaseLost", "NotADatabase", "NotAuthorised", "NotCompleted", "NotInProcess", "NotInStep", "NotRegistered",
-    "Process", "ProcessAbandoned", "ProcessCancelled", "ProcessConflict", "ProcessEnded", "ProcessFailed",
-    "ProcessPruned", "ProcessRecord", "ProcessUnknown", "Report", "Retry", "Runtime", "RuntimeNotOpen", "Status",
-    "StepContext", "StepFailed", "StoreTooNew", "StoreUnavailable", "Terminal", "UsageError", "VersionMissing",
-    "WiringError", "current", "process",
+    "Abort", "Agent", "AgentUnknown", "AlreadyRegistered", "Answer", "AttachmentMissing", "BadCursor", "BadUrl", "Call",
+    "Committed", "Context", "Deny", "Diverged", "DurableStoreRequired", "Event", "EventConflict", "Fail", "Failure",
+    "Finish", "Finished", "Gap", "Handle", "HistoryEntry", "InfrastructureError", "InputConflict", "InvalidAgent",
+    "InvalidArguments", "InvalidName", "InvalidValue", "LashError", "LeaseLost", "Media", "Message", "ModelFinished",
+    "ModelInfo", "ModelSettings", "ModelUnavailable", "NodeUnknown", "NotADatabase", "NotAuthorised", "NotCompleted",
+    "NotInProcess", "NotInStep", "NotRegistered", "Notify", "Plugin", "PluginEvent", "Price", "Process",
+    "ProcessAbandoned", "ProcessCancelled", "ProcessConflict", "ProcessEnded", "ProcessFailed", "ProcessPruned",
+    "ProcessRecord", "ProcessUnknown", "Provider", "ProviderError", "ReasoningDelta", "ReplaceArguments", "Report",
+    "Reset", "Retry", "Runtime", "RuntimeNotOpen", "Say", "Session", "SessionConflict", "SessionDeleted", "SessionInfo",
+    "SessionUnknown", "SessionUsage", "Status", "StepContext", "StepFailed", "Stopped", "StoreTooNew",
+    "StoreUnavailable", "SwitchFrame", "Terminal", "Text", "TextDelta", "Tool", "ToolAnswer", "ToolContext",
+    "ToolFailed", "ToolFinished", "ToolOutput", "ToolStarted", "Turn", "TurnEvent", "TurnLimits", "TurnView", "Usage",
+    "UsageError", "VersionMissing", "WiringError", "current", "process", "tool", "user",
 ]  # fmt: skip

@@ -6,13 +6,17 @@ What is wired decides the tier (DESIGN section 9); nothing here is a flag that s
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from lash.abc.engine import Engine
+from lash.abc.provider import Provider
 from lash.abc.store import Store
 from lash.core.schedule import Duration
 from lash.errors import BadUrl, InvalidArguments, RuntimeNotOpen
+from lash.modes.standard import Standard
+from lash.runtime.agent import Agent
+from lash.runtime.agents import Agents
 from lash.runtime.runtime import Runtime as Kernel
 from lash.runtime.settings import settings_of
 from lash.stores.naming import without_password
@@ -31,7 +35,8 @@ class Runtime(Kernel):
     ``lease_ttl``: how long a silent worker keeps its processes. ``linger``: how long a body that only waits stays
     before it parks. ``resident``: parked bodies kept in memory. ``drain``: time for steps in flight when closing.
     ``host_profile``: only workers of the same profile run what is started here. ``retention``: prune what ended
-    longer ago. ``clock``: epoch milliseconds, for tests; else the store's.
+    longer ago. ``clock``: epoch milliseconds, for tests; else the store's. ``agents``: whose sessions it opens and
+    runs.
     """
 
     def __init__(
@@ -48,12 +53,16 @@ class Runtime(Kernel):
         host_profile: str = "default",
         retention: Duration | None = None,
         clock: Clock | None = None,
+        agents: Sequence[Agent[Any]] = (),
     ) -> None:
         self.url = url
         self._words: Literal["local", "inline"] | None = engine if isinstance(engine, str) else None
         settings = settings_of(concurrency, lease_ttl, linger, resident, drain, host_profile, retention)
         store = store_of(url, clock)
-        super().__init__(store, engine_of(engine, store), settings, worker)
+        known = Agents(Standard, provider_of)
+        for agent in agents:
+            known.add(agent)
+        super().__init__(store, engine_of(engine, store), settings, worker, known)
 
     def move(self, url: str) -> None:
         """The same app on another database, for operators (``lash --url``). Raises ``RuntimeNotOpen`` once open.
@@ -66,6 +75,13 @@ class Runtime(Kernel):
         if self._words is not None:
             self._parts.engine = engine_of(self._words, self._parts.store)
         self.url = url
+
+
+def provider_of(prefix: str) -> Provider:
+    """The provider of a model's prefix. Raises ``ModelUnavailable``."""
+    from lash.providers import provider_of as find
+
+    return find(prefix)
 
 
 def store_of(url: str, clock: Clock | None = None) -> Store:

@@ -623,3 +623,6 @@ def handover():
         return [await ended(handle) for handle in handles]
 
     return register, drive
+
+
+from tests.crash import turns as turns  # noqa: E402  # whose scenarios register themselves here

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
 from lash.abc.engine import Reply
+from lash.abc.provider import Provider
 from lash.abc.store import (
     Append,
     Appended,
@@ -21,6 +22,7 @@ from lash.abc.store import (
     Stale,
     Start,
     Started,
+    Store,
     Unknown,
     Verdict,
     wait_key_of_process,
@@ -29,6 +31,7 @@ from lash.core import codec
 from lash.core.effect import EffectKind, Entry
 from lash.core.event import Event
 from lash.core.ids import check_name, child_id, effect_key, scope_of
+from lash.core.model import ModelSettings
 from lash.core.outcome import Failure, Outcome, Status, outcome_of
 from lash.core.process import ProcessRecord, ProcessRow
 from lash.core.schedule import Duration, duration_ms
@@ -36,6 +39,7 @@ from lash.errors import (
     Diverged,
     EventConflict,
     LeaseLost,
+    NotInProcess,
     NotInStep,
     ProcessConflict,
     ProcessEnded,
@@ -43,11 +47,14 @@ from lash.errors import (
     ProcessUnknown,
     UsageError,
 )  # fmt: skip
+from lash.runtime.agent import Agent
+from lash.runtime.asking import Answer, ask_model, run_turn
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
 from lash.runtime.specs import child_spec
 from lash.runtime.steps import StepCall, failure_payload
+from lash.runtime.turn import Finished, Stopped
 
 T = TypeVar("T")
 COMMAND_ERRORS = {
@@ -61,6 +68,9 @@ class World(Protocol):
     @property
     def deps(self) -> Any: ...
 
+    @property
+    def app(self) -> Any: ...
+
     def threads(self) -> Executor: ...
 
     @property
@@ -72,11 +82,18 @@ class World(Protocol):
 
     async def row(self, process_id: str) -> ProcessRow: ...
 
+    @property
+    def store(self) -> Store: ...
+
+    def agent_of(self, item: object) -> Agent[Any]: ...
+
+    def provider_of(self, agent: Agent[Any]) -> Provider: ...
+
 
 class BodyPort:
     """One per run; see :class:`lash.runtime.context.Port`."""
 
-    def __init__(self, run: BodyRun, record: ProcessRecord, process: Process[..., Any], world: World) -> None:
+    def __init__(self, run: BodyRun, record: ProcessRecord, process: Process[..., Any] | None, world: World) -> None:
         self._run = run
         self.process_id = run.process_id
         self._record = record
@@ -104,7 +121,11 @@ class BodyPort:
         return self._run.loop.time()
 
     def process_of(self, item: object) -> Process[..., Any]:
-        return self._process if item is None else self._world.process_of(item)
+        if item is not None:
+            return self._world.process_of(item)
+        if self._process is None:
+            raise NotInProcess("A session goes on by itself, turn after turn: there is no continue_as_new in a tool.")
+        return self._process
 
     def step(self, name: str, witness: str, call: StepCall) -> Awaitable[Entry]:
         request = self._run.request(EffectKind.STEP, name, witness, None, call)
@@ -178,6 +199,36 @@ class BodyPort:
 
         process_id = cast(str, await self.command("start " + process.name, witness, perform))
         return Handle(BodyAccess(self, self._world), process_id, process.signature.result)
+
+    # Agents and models -------------------------------------------------------------------------------------------
+
+    @property
+    def host_profile(self) -> str:
+        return self._record.spec.host_profile
+
+    @property
+    def store(self) -> Store:
+        return self._world.store
+
+    def token(self) -> int:
+        return self._run.fence.token
+
+    def provider_of(self, agent: Agent[Any]) -> Provider:
+        return self._world.provider_of(agent)
+
+    async def write(self, op: Op) -> Verdict:
+        return await self._world.write(op)
+
+    async def run_turn(self, agent: object, text: str, session: str | None) -> Finished[Any] | Stopped:
+        self._run.inside("run")
+        return await run_turn(self, self._world.agent_of(agent), text, session)
+
+    async def ask_model(
+        self, model: str | tuple[Provider, str], prompt: str, instructions: str, output: object,
+        settings: ModelSettings | None,
+    ) -> Answer[Any]:  # fmt: skip
+        self._run.inside("model")
+        return await ask_model(self, model, prompt, instructions, output, settings)
 
 
 class BodyAccess:

@@ -336,6 +336,12 @@ class BodyRun:
         self._fresh.append(request)
         return request
 
+    def take(self, name: str, turn: int, boundary: bool) -> Request:
+        """Ask for the items of the session this run belongs to."""
+        request = self.request(EffectKind.COMMAND, name, "", None)
+        request.taking = (turn, boundary)
+        return request
+
     def withdraw(self, request: Request) -> None:
         """The body no longer waits for it."""
         request.withdrawn = True
@@ -378,7 +384,10 @@ class BodyRun:
     async def _perform(self, request: Request, perform: Perform) -> None:
         """Have the engine perform and record it; the record is heard in its turn and ends the flight."""
         try:
-            await self.engine.run(self, request.effect, perform)
+            if request.taking is not None:
+                await self.engine.take(self, request.effect, *request.taking)
+            else:
+                await self.engine.run(self, request.effect, perform)
         except asyncio.CancelledError:
             pass  # withdrawn, and counted out there
         except BaseException as error:  # noqa: BLE001  # a defect of the engine must not pass for a reply

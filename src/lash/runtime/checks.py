@@ -6,11 +6,15 @@ code version. All of it is infrastructure: the row stays claimable. Only what ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
-from lash.core.process import PYTHON, ProcessRecord
+from lash.core.process import ProcessRecord, ProcessSpec
 from lash.errors import DurableStoreRequired, InfrastructureError, LashError, VersionMissing
-from lash.runtime.registry import Process, Registry
+from lash.runtime.agents import Running
+from lash.runtime.registry import Process
+
+Code: TypeAlias = "Process[..., Any] | Running"
 
 
 class AlreadyEnded(InfrastructureError):
@@ -40,9 +44,9 @@ def check_row(
     host_profile: str,
     durable_engine: bool,
     facets: Mapping[str, bool],
-    registry: Registry,
-) -> Process[..., object]:
-    """The process to run for a claimed row. Raises the first failing check as a ``LashError``."""
+    code_of: Callable[[ProcessSpec], Code | None],
+) -> Code:
+    """The code to run for a claimed row. Raises the first failing check as a ``LashError``."""
     spec = record.spec
     if record.status.final:
         raise AlreadyEnded(f"Process {spec.id!r} has ended: {record.status}.")
@@ -53,13 +57,13 @@ def check_row(
             f"Process {spec.id!r} belongs to host profile {spec.host_profile!r}; this worker is {host_profile!r}."
         )
     check_facets(durable_engine, facets)
-    process = registry.exact(spec.name, spec.version) if spec.kind == PYTHON else None
-    if process is None:
+    code = code_of(spec)
+    if code is None:
         raise VersionMissing(
             f"This worker has no code for {spec.kind} process {spec.name!r} version {spec.version!r}. "
             "Deploy a worker that registers it."
         )
-    return process
+    return code
 
 
 def reason_of(error: BaseException) -> str:

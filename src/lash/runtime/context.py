@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar, overload
 
 from lash.abc.engine import Reply
 from lash.abc.store import wait_key_of_signal
@@ -28,6 +28,12 @@ from lash.runtime.steps import StepCall, retry_of, step_failed
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from lash.abc.provider import Provider
+    from lash.core.model import ModelSettings
+    from lash.runtime.agent import Agent
+    from lash.runtime.asking import Answer
+    from lash.runtime.turn import Finished, Stopped
 
 T = TypeVar("T")
 Command = Callable[[int], Coroutine[Any, Any, Reply]]
@@ -72,6 +78,13 @@ class Port(Protocol):
 
     def process_of(self, item: object) -> Process[..., Any]: ...
 
+    async def run_turn(self, agent: object, text: str, session: str | None) -> Finished[Any] | Stopped: ...
+
+    async def ask_model(
+        self, model: str | tuple[Provider, str], prompt: str, instructions: str, output: object,
+        settings: ModelSettings | None,
+    ) -> Answer[Any]: ...  # fmt: skip
+
 
 class ContinueAsNew(BaseException):
     """Ends this history; the process goes on with new arguments and an empty one."""
@@ -102,6 +115,9 @@ class BodyLog(logging.LoggerAdapter[logging.Logger]):
 
 class Context:
     """Handed to a process body as its first argument; good only until the process ends."""
+
+    lash_context: ClassVar = "body"
+    """Tells a tool that asks for one from a tool that asks for a ``ToolContext``."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -219,6 +235,52 @@ class Context:
         process: Process[..., T] = self._port.process_of(fn)
         options = {"id": id, "delay": delay, "tags": tags, "priority": priority, "detached": detached}
         return await self._port.start(process, process.signature.encode(args, kwargs), options)
+
+    async def run(self, agent: Agent[T], text: str, *, session: str | None = None) -> Finished[T] | Stopped:
+        """Have ``agent`` do one turn on ``text``, once, in a session of its own; this process parks while it works.
+
+        The session is a child of this process: cancelling the process ends it. Its id is derived, so a re-run starts no
+        second turn; with ``session`` it is that one, and a later ``run`` goes on with the same conversation. How the
+        turn ended is a value, never an exception. Raises ``AgentUnknown``, ``SessionConflict``, ``SessionDeleted``.
+        """
+        return await self._port.run_turn(agent, text, session)
+
+    @overload
+    async def model(
+        self,
+        model: str | tuple[Provider, str],
+        prompt: str,
+        *,
+        instructions: str = "",
+        settings: ModelSettings | None = None,
+    ) -> Answer[str]: ...
+
+    @overload
+    async def model(
+        self,
+        model: str | tuple[Provider, str],
+        prompt: str,
+        *,
+        output: type[T],
+        instructions: str = "",
+        settings: ModelSettings | None = None,
+    ) -> Answer[T]: ...
+
+    async def model(
+        self,
+        model: str | tuple[Provider, str],
+        prompt: str,
+        *,
+        output: object = None,
+        instructions: str = "",
+        settings: ModelSettings | None = None,
+    ) -> Answer[Any]:
+        """Ask a model one thing, without tools or a session; the answer is recorded, and never paid for twice.
+
+        ``output``: the type of the answer. Raises ``StepFailed`` when the model could not be asked, and with code
+        ``invalid_output`` when its answer does not fit; ``ModelUnavailable`` for an unknown model.
+        """
+        return await self._port.ask_model(model, prompt, instructions, output, settings)
 
     async def emit(self, type: str, payload: object = None) -> None:
         """Append an event to this process's log, once."""

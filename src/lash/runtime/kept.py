@@ -13,6 +13,7 @@ from typing import Any
 
 from lash.core.lease import Lease, next_in_line
 from lash.core.process import ProcessRecord
+from lash.runtime.agents import Running
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.registry import Process
 
@@ -23,7 +24,8 @@ class Kept:
 
     record: ProcessRecord
     lease: Lease
-    process: Process[..., Any] | None = None
+    process: Process[..., Any] | Running | None = None
+    """Its code: a registered function, or a session's agent."""
     run: BodyRun | None = None
     slot: bool = False
     faults: int = 0

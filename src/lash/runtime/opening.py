@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any
 
 from lash.abc.engine import Engine, Services
+from lash.abc.provider import Provider
+from lash.abc.sessions import CancelTurn, Commit, Delete, Post, Posted
 from lash.abc.store import (
     Append,
     Cancel,
@@ -38,19 +40,25 @@ from lash.core.process import ProcessRow, ProcessSpec
 from lash.errors import InfrastructureError
 from lash.limits import STEP_THREADS_MAX
 from lash.runtime.access import StoreAccess
+from lash.runtime.agent import Agent
+from lash.runtime.agents import Agents
 from lash.runtime.batching import Batcher, settle_future
 from lash.runtime.checks import check_facets
+from lash.runtime.contexts import Contexts
 from lash.runtime.leases import Leases
+from lash.runtime.live import LiveTurns
 from lash.runtime.registry import Process, Registry
 from lash.runtime.rounds import Rounds
+from lash.runtime.sessionwork import Sessions
 from lash.runtime.settings import Settings
 from lash.runtime.standalone import about_this_process
+from lash.runtime.turnwaits import TurnWaits
 from lash.runtime.watch import Hub
 from lash.runtime.worker import Worker
 
-WAKING = (Signal, Cancel, Finish, Close, Retry, Sweep)
+WAKING = (Signal, Cancel, Finish, Close, Retry, Sweep, CancelTurn, Commit, Delete)
 """Operations after which a row may be ready or a leased one may have news."""
-TELLING = (Finish, Signal, Retry)
+TELLING = (Finish, Signal, Retry, CancelTurn, Commit)
 """Those of them after which no process has ended unless its worker says so."""
 
 
@@ -63,6 +71,7 @@ class Parts:
     settings: Settings
     registry: Registry
     app: object
+    agents: Agents
     lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
 
 
@@ -78,6 +87,9 @@ class Opening:
         self.registry = parts.registry
         self.hub = Hub(self.store)
         self.batcher = Batcher(self.store, self._after_commit)
+        self.app = parts.app
+        waits = TurnWaits(self.store, self.hub)
+        self.sessions = Sessions(parts.agents, Contexts(self.store), LiveTurns(), waits, self.store.blobs)
         self.worker: Worker | None = None
         self.deps: Any = None
         self._making = asyncio.Lock()
@@ -97,6 +109,7 @@ class Opening:
         self.engine.bind(Services(self.store, self.batcher.submit, self.batcher.write, self._poke))
         self.hub.open()
         self._stack.push_async_callback(self.hub.close)
+        self._stack.push_async_callback(self.sessions.close)
         self.store.listen(self._on_notice)
         if with_worker:
             await self._open_worker(driving=True)
@@ -133,7 +146,11 @@ class Opening:
         if self.parts.lifespan is not None:
             self.deps = await self._stack.enter_async_context(self.parts.lifespan(self.parts.app))
         owner = mint("w", self.now_ms(), os.urandom(8))
-        worker = Worker(owner, self.store, self.batcher, self.engine, self.registry, self.hub, self.settings, self)
+        worker = Worker(
+            owner, self.store, self.batcher, self.engine, self.registry, self.hub, self.settings, self, self.sessions
+        )
+        self._stack.push_async_callback(worker.sessions.close)
+        await worker.sessions.open()
         self._rounds = Rounds(worker, about_this_process(), driving)
         await self._rounds.open()
         self.worker = worker
@@ -141,10 +158,17 @@ class Opening:
 
     def start(self, spec: ProcessSpec) -> asyncio.Future[Verdict]:
         """Queue a start. With a slot free here the row is leased in the same transaction and runs at once."""
+        return self._queue(Start(spec), not spec.delay_ms)
+
+    def post(self, op: Post, agent: str) -> asyncio.Future[Verdict]:
+        """Queue an item of a session, alike: an idle one whose agent is here is leased and runs at once."""
+        return self._queue(op, self.worker is not None and self.worker.sessions.running(agent) is not None)
+
+    def _queue(self, op: Start | Post, here: bool) -> asyncio.Future[Verdict]:
         started: asyncio.Future[Verdict] = self._loop.create_future()
         worker = self.worker
-        if worker is None or spec.delay_ms or not self._takes_starts(worker):
-            self.batcher.submit(Start(spec), partial(settle_future, started))
+        if worker is None or not here or not self._takes_starts(worker):
+            self.batcher.submit(op, partial(settle_future, started))
             return started
         leases = worker.leases
         leases.slots.reserved += 1
@@ -152,12 +176,12 @@ class Opening:
         def settle_start(verdict: Verdict | BaseException) -> None:
             leases.slots.reserved -= 1
             settle_future(started, verdict)  # first: the caller need not wait for the body's first steps
-            if isinstance(verdict, Started) and verdict.claimed is not None:
+            if isinstance(verdict, (Started, Posted)) and verdict.claimed is not None:
                 worker.admit(verdict.claimed)
             else:
                 leases.poke()  # a look may have found no slot because of this one
 
-        self.batcher.submit(Start(spec, leases.owner, self.settings.lease_ttl_ms), settle_start)
+        self.batcher.submit(op._replace(owner=leases.owner, ttl_ms=self.settings.lease_ttl_ms), settle_start)
         return started
 
     def _takes_starts(self, worker: Worker) -> bool:
@@ -173,6 +197,12 @@ class Opening:
 
     def process_of(self, item: object) -> Process[..., Any]:
         return self.registry.of(item)  # type: ignore[arg-type]  # ``of`` refuses what is no process
+
+    def agent_of(self, item: object) -> Agent[Any]:
+        return self.parts.agents.of(item)
+
+    def provider_of(self, agent: Agent[Any]) -> Provider:
+        return self.sessions.provider_of(agent)
 
     async def write(self, op: Op) -> Verdict:
         return await self.batcher.write(op)
@@ -201,6 +231,8 @@ class Opening:
                 self.hub.written()
             elif isinstance(verdict, Started):
                 waking = waking or (verdict.created and verdict.claimed is None)
+            elif isinstance(verdict, Posted):
+                waking = waking or (verdict.new and verdict.claimed is None)
             elif isinstance(verdict, Claims) and verdict.closed:
                 waking = closing = True
         if waking:

@@ -40,5 +40,7 @@ class Counters:
     performed_steps: int = 0
     refused_writes: int = 0
     """Writes the store refused because another worker owns the process: a zombie's count."""
+    turns: int = 0
+    """Turns of sessions committed."""
     diverged: int = 0
     leases_lost: int = 0

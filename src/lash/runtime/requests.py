@@ -25,7 +25,7 @@ class Asker(Protocol):
 class Request(asyncio.Future[Entry]):
     """Done with the journal entry that answers it."""
 
-    __slots__ = ("asker", "call", "due_ms", "effect", "perform", "started", "task", "withdrawn")
+    __slots__ = ("asker", "call", "due_ms", "effect", "perform", "started", "taking", "task", "withdrawn")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class Request(asyncio.Future[Entry]):
         self.call = call
         self.task: asyncio.Task[None] | None = None
         self.started = False
+        self.taking: tuple[int, bool] | None = None
+        """Of a request for a session's items: the turn, and whether it is at a boundary."""
         self.withdrawn = False
         self.due_ms: int | None = None
         """A step between attempts: when the next is due."""

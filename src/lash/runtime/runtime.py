@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from lash.abc.engine import Engine
+from lash.abc.sessions import Post
 from lash.abc.store import Conflict, Count, Op, ProcessFilter, Prune, Retry, Start, Started, Store, Verdict
 from lash.core import codec
 from lash.core.ids import mint
@@ -23,30 +24,40 @@ from lash.core.schedule import Duration, duration_ms
 from lash.errors import InvalidArguments, ProcessConflict, RuntimeNotOpen
 from lash.limits import ATTEMPTS_MAX, PAGE_ROWS_MAX, PRUNE_PAGE
 from lash.runtime.access import StoreAccess, settle
+from lash.runtime.agent import Agent
+from lash.runtime.agents import Agents
 from lash.runtime.checks import check_facets
 from lash.runtime.context import Context
+from lash.runtime.door import SessionDoor
 from lash.runtime.handle import Handle
+from lash.runtime.live import LiveTurns
 from lash.runtime.opening import Opening, Parts
 from lash.runtime.registry import Call, Process, Registry, make_process
 from lash.runtime.report import Counters, Report
+from lash.runtime.session import Session, SessionInfo
 from lash.runtime.settings import Settings
 from lash.runtime.shapes import ANY
 from lash.runtime.specs import external_spec, process_spec
 from lash.runtime.standalone import serve
+from lash.runtime.turnwaits import TurnWaits
 from lash.runtime.watch import Hub
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class Runtime:
     """See :class:`lash.Runtime`, which builds one from a database URL."""
 
-    def __init__(self, store: Store, engine: Engine, settings: Settings, worker: bool) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, settings: Settings, worker: bool, agents: Agents | None = None
+    ) -> None:
         check_facets(engine.durable, store.facets)
         self._registry = Registry()
         self._settings = settings
-        self._parts = Parts(store, engine, settings, self._registry, self)
+        self._parts = Parts(store, engine, settings, self._registry, self, agents or Agents())
+        self._sessions = SessionDoor(self)
         self._with_worker = worker
         self._access = StoreAccess(self)
         self._opening: Opening | None = None
@@ -233,6 +244,27 @@ class Runtime:
             )
         settle(verdict, spec.id)
 
+    # Sessions ----------------------------------------------------------------------------------------------------
+
+    async def session(self, id: str, agent: Agent[A] | None = None) -> Session[A]:
+        """The session of this id, made if it is new: a durable conversation with ``agent``.
+
+        Without ``agent`` the session must be there. Raises ``AgentUnknown``, ``SessionConflict`` (it belongs to another
+        agent), ``SessionDeleted``, ``SessionUnknown``, ``InvalidName``.
+        """
+        return await self._sessions.open(id, agent)
+
+    async def sessions(
+        self, *, agent: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[SessionInfo]:
+        """One page of sessions, newest first. ``after`` is the id of the last one of the page before."""
+        return await self._sessions.page(agent, after, limit)
+
+    async def delete_session(self, id: str) -> None:
+        """Delete a session with its history, for ever: its id is not used again. What it had started is cancelled.
+        Harmless when it is deleted already; raises ``SessionUnknown`` when it never was."""
+        await self._sessions.delete(id)
+
     # Looking -----------------------------------------------------------------------------------------------------
 
     def handle(self, id: str) -> Handle[Any]:
@@ -292,8 +324,30 @@ class Runtime:
     def engine(self) -> Engine:
         return self._opened().engine
 
+    @property
+    def agents(self) -> Agents:
+        return self._parts.agents
+
+    @property
+    def lives(self) -> LiveTurns:
+        return self._opened().sessions.lives
+
+    @property
+    def waits(self) -> TurnWaits:
+        return self._opened().sessions.waits
+
+    @property
+    def host_profile(self) -> str:
+        return self._settings.host_profile
+
+    def now_ms(self) -> int:
+        return self._opened().now_ms()
+
     async def write(self, op: Op) -> Verdict:
         return await self._opened().batcher.write(op)
+
+    async def post(self, op: Post, agent: str) -> Verdict:
+        return await self._opened().post(op, agent)
 
     def _opened(self) -> Opening:
         if self._opening is None:

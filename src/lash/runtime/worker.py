@@ -27,13 +27,15 @@ from lash.abc.store import (
 )  # fmt: skip
 from lash.core.effect import Entry
 from lash.core.outcome import Cancelled, Failed, Failure, text_of
-from lash.core.process import Lane, ProcessRecord, ProcessRow
+from lash.core.process import PYTHON, Lane, ProcessRecord, ProcessRow, ProcessSpec
+from lash.core.session import SESSION
 from lash.errors import Diverged, LashError, LeaseLost
 from lash.limits import CANCEL_GRACE_MS, CLAIM_PAGE_MAX
+from lash.runtime.agents import Running
 from lash.runtime.batching import Batcher
 from lash.runtime.bodyport import BodyPort, World
 from lash.runtime.bodyrun import BodyRun
-from lash.runtime.checks import check_row, reason_of
+from lash.runtime.checks import Code, check_row, reason_of
 from lash.runtime.context import Context, ContinueAsNew
 from lash.runtime.ending import ProcessTimeout, ending_of
 from lash.runtime.kept import Kept, close_run
@@ -41,6 +43,7 @@ from lash.runtime.leases import Leases
 from lash.runtime.performing import Performers
 from lash.runtime.registry import Process, Registry
 from lash.runtime.report import Report
+from lash.runtime.sessionwork import Sessions, SessionWork
 from lash.runtime.settings import Settings
 from lash.runtime.watch import Hub
 
@@ -61,6 +64,7 @@ class Worker:
         hub: Hub,
         settings: Settings,
         world: World,
+        sessions: Sessions,
     ) -> None:
         self.store = store
         self.batcher = batcher
@@ -70,6 +74,7 @@ class Worker:
         self.settings = settings
         self.world = world
         self.leases = Leases(owner, batcher, engine, hub, settings, world)
+        self.sessions = SessionWork(self.leases, batcher, sessions, world)
         self.context = copy_context()
         self.performers = Performers(asyncio.get_running_loop(), self.context)
         self.begin = self.performers.begin
@@ -84,7 +89,14 @@ class Worker:
     def lanes(self) -> list[Lane]:
         """The queues this worker serves: each registered version, in its own host profile and in the empty one."""
         profiles = dict.fromkeys((self.settings.host_profile, ""))
-        return [Lane(profile, "python", item.name, item.version) for item in self.registry for profile in profiles]
+        processes = [Lane(profile, PYTHON, item.name, item.version) for item in self.registry for profile in profiles]
+        return processes + self.sessions.lanes(list(profiles))
+
+    def code_of(self, spec: ProcessSpec) -> Code | None:
+        """The code of a row, if it is here."""
+        if spec.kind == PYTHON:
+            return self.registry.exact(spec.name, spec.version)
+        return self.sessions.running(spec.name) if spec.kind == SESSION else None
 
     # Claiming ----------------------------------------------------------------------------------------------------
 
@@ -153,7 +165,7 @@ class Worker:
                 host_profile=self.settings.host_profile,
                 durable_engine=self.engine.durable,
                 facets=self.store.facets,
-                registry=self.registry,
+                code_of=self.code_of,
             )
         except LashError as error:
             self._deferred[kept.lease.process_id] = reason_of(error)
@@ -168,7 +180,7 @@ class Worker:
             self._attach(kept, resident.run)
             resident.run.unpark(kept.lease)
             self._spawn(self._resume(kept, resident.run))
-        elif item.fresh:
+        elif item.fresh and isinstance(kept.process, Process):
             self._begin(kept, self._make_run(kept), [])
         else:
             self._spawn(self._recall(kept, self._make_run(kept)))
@@ -203,14 +215,16 @@ class Worker:
         """Any other body hears its whole history."""
         try:
             history = await self.engine.history(run, 0)
-            if self.leases.still(kept):
+            if isinstance(kept.process, Running):
+                await self.sessions.begin(kept, run, kept.process, history)
+            elif self.leases.still(kept):
                 self._begin(kept, run, history)
         except Exception as error:  # noqa: BLE001  # as in _resume
             self.leases.give_back(kept, error)
 
     def _begin(self, kept: Kept, run: BodyRun, history: list[Entry]) -> None:
         process, record = kept.process, kept.record
-        assert process is not None
+        assert isinstance(process, Process)
         try:
             body = body_of(run, record, process, self.world)
         except Exception as error:  # noqa: BLE001  # a validator of the user's may raise anything
@@ -267,6 +281,9 @@ class Worker:
         if kept is None or kept.process is None:
             return
         self.leases.counters.performed_steps += run.performed
+        if isinstance(kept.process, Running):
+            self.sessions.ended(kept, run)
+            return
         outcome = ending_of(run, kept.process.signature.result)
         if isinstance(outcome, ContinueAsNew):
             self._continue(kept, outcome.args_json)
@@ -301,7 +318,10 @@ class Worker:
             return
         if run.cancelled_ms is not None and self.world.now_ms() >= run.cancelled_ms + CANCEL_GRACE_MS:
             run.close()
-            self.leases.finish(kept, Cancelled(run.cancel_reason))
+            if isinstance(kept.process, Running):
+                self.leases.give_back(kept, TimeoutError("The turn did not end when it was cancelled."))
+            else:
+                self.leases.finish(kept, Cancelled(run.cancel_reason))
             return
         run.wake()
 

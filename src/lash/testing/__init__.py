@@ -1,8 +1,10 @@
-"""Kits for users and implementers: a context for unit tests, virtual time, crash points, checkers, conformance."""
+"""Kits for users and implementers: a context for unit tests, a scripted model, virtual time, crash points, checkers,
+conformance."""
 
 from __future__ import annotations
 
 from lash.testing.clock import Clock
 from lash.testing.context import Continued, TestContext, context
+from lash.testing.model import Say, ScriptedModel
 
-__all__ = ["Clock", "Continued", "TestContext", "context"]
+__all__ = ["Clock", "Continued", "Say", "ScriptedModel", "TestContext", "context"]

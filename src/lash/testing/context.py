@@ -13,19 +13,23 @@ from datetime import datetime
 from typing import Any, NoReturn, TypeVar, cast
 
 from lash.abc.engine import Again
+from lash.abc.provider import Provider
 from lash.core import codec
 from lash.core.effect import EffectKind, Entry, EntryKind
 from lash.core.event import Event
 from lash.core.ids import ProcessId, child_id, effect_key
+from lash.core.model import ModelSettings, Usage
 from lash.core.outcome import Completed, Outcome, Status
 from lash.core.process import ProcessRecord
 from lash.core.schedule import Duration, duration_ms
 from lash.errors import InvalidArguments, NotRegistered
+from lash.runtime.asking import Answer
 from lash.runtime.context import Context
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
 from lash.runtime.shapes import decoded, shape_of
 from lash.runtime.steps import StepCall
+from lash.runtime.turn import Finished, Stopped
 from lash.testing.clock import START_MS
 
 T = TypeVar("T")
@@ -44,7 +48,14 @@ class DirectPort:
     """Performs what a context asks for where it stands; see :class:`lash.runtime.context.Port`."""
 
     def __init__(
-        self, process_id: str, attempt: int, now_ms: int, deps: object, children: Mapping[str, object]
+        self,
+        process_id: str,
+        attempt: int,
+        now_ms: int,
+        deps: object,
+        children: Mapping[str, object],
+        turns: Mapping[str, list[object]],
+        models: Mapping[str, list[object]],
     ) -> None:
         self.process_id = process_id
         self.scope = process_id
@@ -59,6 +70,8 @@ class DirectPort:
         self.cancelled: list[str] = []
         self.signalled: list[tuple[str, str, object]] = []
         self._children = children
+        self._turns = turns
+        self._models = models
         self._ordinals = 0
 
     def time(self) -> float:
@@ -103,7 +116,7 @@ class DirectPort:
     async def _child(self, process: Process[..., Any], args: bytes, process_id: str) -> Outcome:
         positional, keyword = process.signature.decode(args)
         if process.name not in self._children:
-            port = DirectPort(process_id, 1, self.now_ms, self.deps, self._children)
+            port = DirectPort(process_id, 1, self.now_ms, self.deps, self._children, self._turns, self._models)
             value: object = await process.function(TestContext(port, {}), *positional, **keyword)
         else:
             value = self._children[process.name]
@@ -119,6 +132,31 @@ class DirectPort:
         if isinstance(item, Process):
             return cast("Process[..., Any]", item)
         raise NotRegistered(f"{item!r} is no process. Decorate it with @app.process or @lash.process.")
+
+    async def run_turn(self, agent: Any, text: str, session: str | None) -> Finished[Any] | Stopped:
+        del text
+        name = agent if isinstance(agent, str) else agent.name
+        output = next_of(self._turns, name, "turns")
+        turn_id = f"{session or self.process_id + '.' + str(self.next_ordinal())}/1"
+        if isinstance(output, Stopped):
+            return output
+        return Finished(output, output if isinstance(output, str) else "", Usage(), turn_id)
+
+    async def ask_model(
+        self, model: str | tuple[Provider, str], prompt: str, instructions: str, output: object,
+        settings: ModelSettings | None,
+    ) -> Answer[Any]:  # fmt: skip
+        del prompt, instructions, output, settings
+        answer = next_of(self._models, model if isinstance(model, str) else model[1], "models")
+        return Answer(answer, answer if isinstance(answer, str) else "", Usage())
+
+
+def next_of(given: Mapping[str, list[object]], name: str, what: str) -> object:
+    """The next answer given for ``name``. Raises ``InvalidArguments`` when none is left."""
+    left = given.get(name)
+    if not left:
+        raise InvalidArguments(f"The body asks {name!r} for an answer; give context({what}={{{name!r}: [...]}}).")
+    return left.pop(0)
 
 
 class ChildAccess:
@@ -213,11 +251,14 @@ def context(
     deps: object = None,
     signals: Mapping[str, Sequence[object]] | None = None,
     children: Mapping[str, object | Callable[..., object]] | None = None,
+    turns: Mapping[str, Sequence[object]] | None = None,
+    models: Mapping[str, Sequence[object]] | None = None,
 ) -> TestContext:
     """A context to call a process function with.
 
     ``signals``: payloads by signal name, taken in order. ``children``: by process name the value a child returns, an
-    exception it raises, or a function of its arguments; other children run their own function.
+    exception it raises, or a function of its arguments; other children run their own function. ``turns``: by agent's
+    name the outputs of its turns, or ``Stopped`` values, taken in order. ``models``: by model, the answers.
 
     >>> import asyncio, lash
     >>> @lash.process
@@ -229,4 +270,7 @@ def context(
     ('hello you', [3600.0])
     """
     now_ms = START_MS if now is None else round(now.timestamp() * 1_000)
-    return TestContext(DirectPort(process_id, attempt, now_ms, deps, children or {}), signals or {})
+    outputs = {name: list(given) for name, given in (turns or {}).items()}
+    answers = {name: list(given) for name, given in (models or {}).items()}
+    port = DirectPort(process_id, attempt, now_ms, deps, children or {}, outputs, answers)
+    return TestContext(port, signals or {})

@@ -25,12 +25,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from lash.abc.engine import Perform, Scope, Services
-from lash.abc.store import Op, Verdict
+from lash.abc.provider import Provider
+from lash.abc.store import Op, Store, Verdict
 from lash.core.effect import Effect, Entry
 from lash.core.lease import Lease
 from lash.core.outcome import Outcome
 from lash.core.process import ProcessRecord, ProcessRow
 from lash.errors import InvalidArguments
+from lash.runtime.agent import Agent
+from lash.runtime.agents import Agents
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.context import ContinueAsNew
 from lash.runtime.ending import ending_of
@@ -128,28 +131,38 @@ async def replay(
     record: ProcessRecord,
     history: Sequence[Entry],
     processes: Sequence[Process[..., Any]] = (),
+    agents: Sequence[Agent[Any]] = (),
 ) -> Replayed:
     """Run the body of ``record`` from ``history`` alone. Performs nothing and writes nothing.
 
-    ``processes``: the children it may start by name. Raises ``Diverged`` where code and journal disagree. ::
+    ``processes``: the children it may start by name. ``agents``: those it may run.
+    Raises ``Diverged`` where code and journal disagree. ::
 
         row = (await app.store.get(["refund-o-1"]))[0]
         await replay(refund, row.record, await app.store.history(row.row, 0))
     """
-    return await Replay(process, record, processes).run(history)
+    return await Replay(process, record, processes, agents).run(history)
 
 
 class Replay:
     """The keeper and the world of one replayed body: it lends a slot, and nothing else."""
 
     deps: Any = None
+    app: Any = None
 
     def __init__(
-        self, process: Process[..., Any], record: ProcessRecord, processes: Sequence[Process[..., Any]]
+        self,
+        process: Process[..., Any],
+        record: ProcessRecord,
+        processes: Sequence[Process[..., Any]],
+        agents: Sequence[Agent[Any]],
     ) -> None:
         self._process = process
         self._record = record
         self._processes = {item.name: item for item in (*processes, process)}
+        self._agents = Agents()
+        for agent in agents:
+            self._agents.add(agent)
         self.context = copy_context()
         self._performers = Performers(asyncio.get_running_loop(), self.context)
         self.begin = self._performers.begin
@@ -215,6 +228,16 @@ class Replay:
     async def row(self, process_id: str) -> ProcessRow:
         raise refused()
 
+    @property
+    def store(self) -> Store:
+        raise refused()
+
+    def agent_of(self, item: object) -> Agent[Any]:
+        return self._agents.of(item)
+
+    def provider_of(self, agent: Agent[Any]) -> Provider:
+        raise refused()
+
 
 class Deaf:
     """An engine that performs nothing, whatever it is asked."""
@@ -233,6 +256,9 @@ class Deaf:
 
     async def resolve(self, process_id: str, name: str, payload: bytes, key: str | None) -> Verdict:
         raise refused()
+
+    async def take(self, scope: Scope, effect: Effect, turn: int, boundary: bool) -> None:
+        """As ``run``: it is never done."""
 
     async def submit(self, process_id: str) -> None: ...
 

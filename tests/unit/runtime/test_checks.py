@@ -49,7 +49,7 @@ def check(
         host_profile=profile,
         durable_engine=durable_engine,
         facets=ALL_DURABLE if facets is None else facets,
-        registry=registry(),
+        code_of=lambda spec: registry().exact(spec.name, spec.version) if spec.kind == "python" else None,
     )
 
 

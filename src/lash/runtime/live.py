@@ -1,0 +1,129 @@
+"""The turns at work in this Python process, as pictures that grow while they are streamed.
+
+Whoever performs a call draws; observers look whenever a picture has changed. A picture is drawn anew when its turn is
+run again, so what it shows is always what this run has heard or is hearing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lash.core.model import Chunk, ModelReply, ReasoningDelta, TextDelta, Usage
+from lash.core.observe import CallPicture, Picture, ToolPicture
+from lash.core.tool import ToolOutput
+from lash.core.turn import Outcome
+from lash.limits import EVENTS_KEPT_MAX
+
+
+@dataclass(slots=True, eq=False)
+class LiveTurn:
+    """One run of one turn. ``streamed`` is told of each piece of text, for observers in other Python processes."""
+
+    picture: Picture
+    streamed: Callable[[int, str, str, str], None] | None = None
+    """(call, version, text, reasoning)."""
+    _notes: dict[int, tuple[str, str, object]] = field(default_factory=dict[int, "tuple[str, str, object]"])
+    _waiting: set[asyncio.Future[None]] = field(default_factory=set["asyncio.Future[None]"])
+
+    def __post_init__(self) -> None:
+        self.picture.notes = self._notes
+
+    def call(self, number: int) -> CallPicture:
+        calls = self.picture.calls
+        while len(calls) < number:
+            calls.append(CallPicture(""))
+        return calls[number - 1]
+
+    def begun(self, number: int, version: str, reason: str = "") -> None:
+        """A model call is performed, from its beginning."""
+        call = self.call(number)
+        call.version, call.text, call.reasoning, call.done = version, "", "", False
+        call.part, call.reason, call.tools = 0, reason, []
+        self.changed()
+
+    def chunk(self, number: int, version: str, chunk: Chunk) -> None:
+        call = self.call(number)
+        if call.version != version or call.done:
+            return  # of a performance that another has replaced
+        if isinstance(chunk, TextDelta):
+            between = "\n\n" if call.text and chunk.part != call.part else ""
+            call.part = chunk.part
+            call.text += between + chunk.text
+            self._stream(number, version, between + chunk.text, "")
+        elif isinstance(chunk, ReasoningDelta):
+            call.reasoning += chunk.text
+            self._stream(number, version, "", chunk.text)
+        else:
+            return
+        self.changed()
+
+    def _stream(self, number: int, version: str, text: str, reasoning: str) -> None:
+        if self.streamed is not None:
+            self.streamed(number, version, text, reasoning)
+
+    def replied(self, number: int, version: str, reply: ModelReply) -> None:
+        """The whole answer, as it was recorded."""
+        draw_reply(self.call(number), version, reply)
+        self.changed()
+
+    def tool_done(self, number: int, place: int, output: ToolOutput) -> None:
+        tools = self.call(number).tools
+        if place < len(tools):
+            tools[place].output = output
+            self.changed()
+
+    def note(self, plugin: str, name: str, payload: object) -> None:
+        picture = self.picture
+        self._notes[picture.notes_made] = (plugin, name, payload)
+        self._notes.pop(picture.notes_made - EVENTS_KEPT_MAX, None)
+        picture.notes_made += 1
+        self.changed()
+
+    def ended(self, outcome: Outcome, usage: Usage) -> None:
+        self.picture.outcome, self.picture.usage = outcome, usage
+        self.changed()
+
+    def changed(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, set()
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def change(self) -> asyncio.Future[None]:
+        """Done at the next change."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        return future
+
+
+def draw_reply(call: CallPicture, version: str, reply: ModelReply) -> None:
+    """A call of which the whole answer is known."""
+    call.version, call.text, call.usage, call.done = version, reply.text, reply.usage, True
+    call.reasoning = reply.reasoning
+    call.tools = [ToolPicture(item.id, item.name, item.arguments) for item in reply.calls]
+
+
+class LiveTurns:
+    """By process id of the session."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, LiveTurn] = {}
+
+    def begin(self, process_id: str, live: LiveTurn) -> None:
+        """A turn is run here, perhaps again: who watches a former run goes on with this one."""
+        former = self._turns.get(process_id)
+        self._turns[process_id] = live
+        if former is not None:
+            former.changed()
+
+    def end(self, process_id: str, live: LiveTurn) -> None:
+        """It is not at work here any more."""
+        if self._turns.get(process_id) is live:
+            del self._turns[process_id]
+        live.changed()
+
+    def get(self, process_id: str) -> LiveTurn | None:
+        return self._turns.get(process_id)

@@ -1,0 +1,337 @@
+"""A session from outside: an address of a durable conversation, from which inputs are sent and its history is read.
+
+Whatever is sent is accepted, in one commit, before anybody works on it. Nothing here changes a history: going back is a
+fork, and the session it was forked from stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from lash.abc.sessions import ItemConflict, NoNode, Open, Post, Posted
+from lash.abc.store import Cancel, Conflict, Ended, Started, Unknown, Verdict
+from lash.core import codec
+from lash.core.ids import check_name, mint
+from lash.core.message import Media, Message, decode_message, part_json, user
+from lash.core.observe import TurnEvent, seen_of
+from lash.core.outcome import Status
+from lash.core.process import ProcessSpec, definition_of
+from lash.core.session import (
+    SESSION,
+    Delivery,
+    ItemKind,
+    NewItem,
+    Node,
+    SessionRow,
+    node_id,
+    node_number,
+    process_id_of,
+    session_id_of,
+)
+from lash.errors import (
+    InputConflict,
+    InvalidArguments,
+    InvalidValue,
+    NodeUnknown,
+    ProcessEnded,
+    SessionConflict,
+    SessionDeleted,
+    SessionUnknown,
+    StoreUnavailable,
+)  # fmt: skip
+from lash.limits import ATTACHMENT_BYTES_MAX, INPUT_BYTES_MAX, PAGE_ROWS_MAX
+from lash.runtime.access import settle
+from lash.runtime.contexts import SessionUsage, decode_usage
+from lash.runtime.pictures import Place, observe
+from lash.runtime.shapes import Shape
+from lash.runtime.turn import Opened, Turn, cancel_item
+
+T_co = TypeVar("T_co", covariant=True)
+ATTEMPTS_OF_A_TURN_MAX = 2**31 - 1
+"""A session is never closed because its workers were lost; its turn is given up instead."""
+
+
+class Posting(Opened, Protocol):
+    """What sending needs besides."""
+
+    async def post(self, op: Post, agent: str) -> Verdict: ...
+
+    def now_ms(self) -> int: ...
+
+    @property
+    def host_profile(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One message of the history, with the node it is."""
+
+    node: str
+    """Its id: ``session.fork(node, ...)`` takes it."""
+    turn_id: str
+    message: Message
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session as a listing shows it."""
+
+    id: str
+    agent: str
+    status: Status
+    turns: int
+    nodes: int
+    created_ms: int
+    updated_ms: int
+    base: str | None
+    """The session it was forked from."""
+
+
+class Session(Generic[T_co]):
+    """Made by ``app.session(...)``. Holds nothing open."""
+
+    def __init__(self, opened: Posting, place: Place, agent: str, shape: Shape) -> None:
+        self._opened = opened
+        self._place = place
+        self._shape = shape
+        self.agent = agent
+        """Name of its agent."""
+
+    @property
+    def id(self) -> str:
+        return session_id_of(self._place.process_id)
+
+    def __repr__(self) -> str:
+        return f"<lash.Session {self.id!r}>"
+
+    # Sending -----------------------------------------------------------------------------------------------------
+
+    async def send(self, text: str, *attachments: Media, key: str | None = None) -> Turn[T_co]:
+        """Give the session an input, which begins a turn once those before it are done.
+
+        When this returns it is on disk. The same ``key`` with the same content is the same turn; with other content it
+        is an ``InputConflict``. Raises ``SessionDeleted``, ``ProcessEnded`` for a closed session, ``InvalidValue`` for
+        what is too long.
+        """
+        return await self._post("input", "next_turn", said(text, attachments), key)
+
+    async def steer(self, text: str, *attachments: Media, key: str | None = None) -> Turn[T_co]:
+        """Give the turn at work another word, which the model reads at the next boundary; with none at work, this
+        begins one. The handle's outcome is that of the turn that took it."""
+        return await self._post("input", "earliest_boundary", said(text, attachments), key)
+
+    async def compact(self, focus: str = "", *, key: str | None = None) -> Turn[T_co]:
+        """Have the model sum up the conversation and go on from the summary in a new frame. What was before stays in
+        the history and is no longer sent. ``focus``: what to keep with special care."""
+        return await self._post("command", "next_turn", codec.encode({"command": "compact", "focus": focus}), key)
+
+    async def _post(self, kind: ItemKind, delivery: Delivery, payload: bytes, key: str | None) -> Turn[T_co]:
+        if key is not None:
+            check_name(key, "input key")
+        op = Post(self._place.process_id, NewItem(kind, delivery, payload, key))
+        match await self._opened.post(op, self.agent):
+            case Posted(item):
+                return Turn(self._opened, self._place, item.number, self._shape)
+            case ItemConflict(item):
+                raise InputConflict(
+                    f"The key {key!r} of session {self.id!r} belongs to input {item.number}, which says something "
+                    "else. Use a new key; nothing was written.",
+                    session_id=self.id,
+                    key=key,
+                )
+            case verdict:
+                raise refusal(verdict, self.id)
+
+    def turn(self, item: int | str) -> Turn[T_co]:
+        """The handle of an input accepted earlier, by its number or its id."""
+        number = item if isinstance(item, int) else turn_number(self.id, item)
+        return Turn(self._opened, self._place, number, self._shape)
+
+    async def attach(self, data: bytes, media_type: str, label: str = "") -> Media:
+        """Store an attachment, to be sent with a message. The same bytes are stored once."""
+        if not isinstance(data, bytes) or not data or len(data) > ATTACHMENT_BYTES_MAX:
+            size = len(data) if isinstance(data, bytes) else type(data).__name__
+            raise InvalidValue(f"An attachment is 1 to {ATTACHMENT_BYTES_MAX} bytes, not {size}. Nothing was written.")
+        return Media(await self._opened.store.blobs.put(data), check_name(media_type, "media type"), len(data), label)
+
+    async def cancel(self, reason: str = "") -> bool:
+        """Cancel the turn at work; what waits behind it goes on. False when none is at work."""
+        return await cancel_item(self._opened, self._place, None, reason)
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    async def row(self) -> SessionRow:
+        """What the store keeps of it. Raises ``SessionDeleted``."""
+        (row,) = await self._opened.store.sessions((self._place.process_id,))
+        if not isinstance(row, SessionRow):
+            raise refusal(Unknown(row is not None), self.id)
+        return row
+
+    async def nodes(self, after: str | None = None, limit: int = 100) -> list[Node]:
+        """The newest ``limit`` nodes of the path, oldest first; with ``after``, of those behind that node."""
+        if not 1 <= limit <= PAGE_ROWS_MAX:
+            raise InvalidArguments(f"limit must be 1 to {PAGE_ROWS_MAX}, not {limit!r}.")
+        row = await self.row()
+        first = 0 if after is None else node_number(after)
+        return await self._opened.store.nodes(self._place.row, first, row.head, limit)
+
+    async def history(self, after: str | None = None, limit: int = 100) -> list[HistoryEntry]:
+        """The newest messages, oldest first: those among the newest ``limit`` nodes (behind ``after``, a node's id)."""
+        return [
+            HistoryEntry(node.id, f"{node.session_id}/{node.turn}", decode_message(node.body), node.at_ms)
+            for node in await self.nodes(after, limit)
+            if node.kind == "message"
+        ]
+
+    async def usage(self) -> SessionUsage:
+        """What its committed turns have used."""
+        return decode_usage((await self.row()).usage)
+
+    async def info(self) -> SessionInfo:
+        return info_of(await self.row())
+
+    async def observe(self, after: str | None = None) -> AsyncIterator[TurnEvent]:
+        """The events of turn after turn, for as long as the session is open: from the turn at work (or the next one),
+        or behind a cursor. Raises ``BadCursor``."""
+        seen = None if after is None else seen_of(after)
+        item = seen.turn if seen is not None else await self._current()
+        while True:
+            async for event in observe(self._opened, self._place, item, seen):
+                yield event
+            seen = None
+            item = await self._next(item)
+
+    async def _current(self) -> int:
+        undone = await self._opened.store.items(self._place.row, ())
+        return undone[0].number if undone else (await self.row()).items + 1
+
+    async def _next(self, item: int) -> int:
+        """The next item after ``item`` that was not part of its turn."""
+        while True:
+            with self._opened.hub.changes() as change:
+                for found in await self._opened.store.items(self._place.row, range(item + 1, item + 65)):
+                    if found.turn in (0, found.number):
+                        return found.number
+                    item = found.number
+                if (await self.row()).process.record.status.final:
+                    raise refusal(Ended, self.id)
+                await change
+
+    # Other sessions ----------------------------------------------------------------------------------------------
+
+    async def fork(self, node: str | None, new_id: str) -> Session[T_co]:
+        """A new session that begins as this one up to and with ``node`` (None: as it is), and shares those nodes."""
+        row = await self.row()
+        number = row.head if node is None else node_number(node)
+        for last in await self._opened.store.nodes(self._place.row, number - 1, number, 1):
+            if last.kind == "message" and decode_message(last.body).calls:
+                raise NodeUnknown(
+                    f"Node {last.id} has tool calls, and their results are the next node. "
+                    f"Fork at {node_id(last.session_id, number + 1)}, or before it."
+                )
+        spec = session_spec(new_id, self.agent, self._opened.host_profile)
+        verdict = await self._opened.write(Open(spec, self._place.process_id, number))
+        place = opened_place(verdict, spec, new_id, self.id)
+        return Session(self._opened, place, self.agent, self._shape)
+
+    async def rewind(self, node: str) -> Session[T_co]:
+        """Go back to ``node``: the fork there, under an id of its own. This session stays as it is."""
+        return await self.fork(node, mint("s", self._opened.now_ms(), os.urandom(8)))
+
+    async def close(self) -> None:
+        """End it: no input is accepted any more, a turn at work is cancelled, the history stays. Harmless when it is
+        closed already."""
+        verdict = await self._opened.write(Cancel(self._place.process_id, "the session was closed"))
+        if not isinstance(verdict, Ended):
+            settle(verdict, self._place.process_id)
+
+
+def said(text: str, attachments: Sequence[Media]) -> bytes:
+    """An input's payload. Raises ``InvalidValue``."""
+    if not isinstance(text, str) or not (text.strip() or attachments):
+        raise InvalidValue(f"An input is text that is not blank, or attachments; not {text!r}. Nothing was written.")
+    for item in attachments:
+        if not isinstance(item, Media):
+            raise InvalidValue(f"An attachment is what session.attach(...) returns, not {item!r}. Nothing was written.")
+    payload = codec.encode({"parts": [part_json(part) for part in user(text, *attachments).parts]}, "input")
+    if len(payload) > INPUT_BYTES_MAX:
+        raise InvalidValue(
+            f"The input is {len(payload)} bytes; the limit is {INPUT_BYTES_MAX}. Attach it: session.attach(...). "
+            "Nothing was written."
+        )
+    return payload
+
+
+def turn_number(session_id: str, turn_id: str) -> int:
+    name, slash, digits = turn_id.rpartition("/")
+    if not slash or name != session_id or not digits.isdecimal():
+        raise InvalidArguments(f"{turn_id!r} is no turn of session {session_id!r}. Turn ids look like 'chat-1/3'.")
+    return int(digits)
+
+
+def session_spec(session_id: str, agent: str, host_profile: str, parent: str | None = None) -> ProcessSpec:
+    args = b"[[],{}]"
+    return ProcessSpec(
+        process_id_of(session_id),
+        SESSION,
+        agent,
+        "",
+        args,
+        definition_of(SESSION, agent, args),
+        attempts_max=ATTEMPTS_OF_A_TURN_MAX,
+        host_profile=host_profile,
+        parent=parent,
+    )
+
+
+def opened_place(verdict: Verdict, spec: ProcessSpec, session_id: str, base: str | None = None) -> Place:
+    """Where the session stands. Raises ``SessionConflict``, ``SessionDeleted``, ``SessionUnknown``, ``NodeUnknown``."""
+    match verdict:
+        case Started(row, pruned=False):
+            return Place(row, spec.id)
+        case Started():
+            raise refusal(Unknown(True), session_id)
+        case Conflict(name=name):
+            raise SessionConflict(
+                f"Session {session_id!r} belongs to agent {name!r}, not to {spec.name!r}. Use another id; nothing was "
+                "written.",
+                session_id=session_id,
+                agent=name,
+            )
+        case NoNode(head):
+            raise NodeUnknown(f"Session {base!r} has {head} nodes; there is no such node to fork it at.")
+        case Unknown():
+            raise refusal(verdict, base or session_id)
+        case _:
+            raise StoreUnavailable(f"The store answered with {type(verdict).__name__}.")
+
+
+def refusal(verdict: object, session_id: str) -> Exception:
+    """The typed error of a verdict that says no."""
+    if isinstance(verdict, Unknown):
+        if verdict.pruned:
+            return SessionDeleted(
+                f"Session {session_id!r} was deleted; an id is used once. Choose another.", session_id=session_id
+            )
+        return SessionUnknown(f"No session has the id {session_id!r}. Nothing was written.", session_id=session_id)
+    if isinstance(verdict, Ended) or verdict is Ended:
+        return ProcessEnded(f"Session {session_id!r} is closed; nothing was written. Fork it to go on from it.")
+    return StoreUnavailable(f"The store answered with {type(verdict).__name__}.")
+
+
+def info_of(row: SessionRow) -> SessionInfo:
+    record = row.process.record
+    return SessionInfo(
+        row.id,
+        row.agent,
+        record.status,
+        row.turns,
+        row.head,
+        record.created_ms,
+        record.updated_ms,
+        None if row.base is None else session_id_of(row.base),
+    )

@@ -1,0 +1,217 @@
+"""One tool call is one recorded step, from the model's arguments to what the model reads: validated, inspected by
+plugins, performed, inspected again, shown.
+
+Whatever goes wrong in it is a failed result. Decisions fold monotonely: a denial stands whatever comes after it, and
+arguments that were replaced are shown once to the plugins that had seen the former ones. A call that may happen only
+once is preceded by a recorded intent: whoever finds the intent of a lost lease does not call, and answers ``unknown``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from lash.abc.plugin import Abort, Answer, Deny, Notify, Plugin, ReplaceArguments, Say
+from lash.abc.tool import AnyTool, ToolContext
+from lash.core.message import Message, ToolCall
+from lash.core.outcome import Failure, failure_of
+from lash.core.retry import NO_RETRY
+from lash.core.tool import ToolOutput, failed
+from lash.errors import LeaseLost
+from lash.runtime.agents import Running
+from lash.runtime.hooks import Scene, listed, said_by
+from lash.runtime.steps import StepContext, current
+
+log = logging.getLogger("lash.tools")
+UNKNOWN: Final = failed(
+    Failure(
+        "unavailable",
+        "unknown",
+        "The worker was lost during this call. Whether it was carried out is not known, and it is not made again.",
+    )
+)
+
+
+@dataclass(slots=True, eq=False)
+class ToolJob:
+    """What one call needs. ``tool`` is None for a name the turn does not have."""
+
+    tool: AnyTool | None
+    call: ToolCall
+    scene: Scene
+    names: Sequence[str]
+    """Of the tools there are, for the message when there is none of this name."""
+    running: Running
+    token: Callable[[], int]
+    """Of the lease as it is now."""
+    intent: int | None = None
+    """Of the lease under which the intent was recorded."""
+
+
+async def perform_tool(job: ToolJob) -> object:
+    """The step: the output as JSON. Raises only what is to be tried again."""
+    if job.intent is not None and job.intent != job.token():
+        return UNKNOWN.as_json()
+    return (await run_tool(job, lambda arguments: invoke(job, arguments))).as_json()
+
+
+async def run_tool(job: ToolJob, perform: Callable[[dict[str, Any]], Any]) -> ToolOutput:
+    """The call with everything around it; ``perform`` is the tool itself."""
+    tool = job.tool
+    if tool is None:
+        known = ", ".join(sorted(job.names)) or "none"
+        message = f"There is no tool named {job.call.name!r}. Tools: {known}."
+        return failed(Failure("unavailable", "tool_unavailable", message))
+    inspected = Inspected(job)
+    try:
+        arguments = tool.parse(job.call.arguments)
+        arguments = await inspected.before(arguments)
+    except Exception as error:  # noqa: BLE001  # ToolFailed of the arguments, or a hook's own error
+        inspected.output = failed(failure_of(error))
+        arguments = {}
+    if inspected.output is None:
+        inspected.output = await performed(job, tool, perform, arguments)
+    output = await inspected.after()
+    return replace(output, say=output.say + tuple(inspected.say))
+
+
+async def performed(
+    job: ToolJob, tool: AnyTool, perform: Callable[[dict[str, Any]], Any], arguments: dict[str, Any]
+) -> ToolOutput:
+    try:
+        if tool.timeout_ms is None:
+            return tool.output_of(await perform(arguments))
+        async with asyncio.timeout(tool.timeout_ms / 1_000):
+            return tool.output_of(await perform(arguments))
+    except (asyncio.CancelledError, LeaseLost):
+        raise
+    except Exception as error:
+        retry = tool.retry or NO_RETRY
+        if not tool.in_body and retry.pause_ms(current().attempt, error) is not None:
+            raise  # the journal counts the attempts and sees to the pause
+        if isinstance(error, TimeoutError) and tool.timeout_ms is not None:
+            return failed(Failure("timeout", "timeout", f"The tool did not answer within {tool.timeout_ms} ms."))
+        log.info("tool %s failed: %r", tool.name, error)
+        return failed(failure_of(error))
+
+
+async def invoke(job: ToolJob, arguments: dict[str, Any]) -> object:
+    """Call the function: async on the worker's loop, sync in a thread."""
+    tool = job.tool
+    assert tool is not None
+    context = ToolContext(CallPort(job, current()))
+    if tool.is_async:
+        return await tool.invoke(context, arguments)
+    variables = copy_context()
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(job.running.threads(), variables.run, partial(tool.invoke, context, arguments))
+
+
+class CallPort:
+    """What a context says of one attempt of one call."""
+
+    def __init__(self, job: ToolJob, step: StepContext) -> None:
+        scene = job.scene
+        self.session_id = scene.session_id
+        self.turn = scene.turn
+        self.call_id = job.call.id
+        self.idempotency_key = step.idempotency_key
+        self.attempt = step.attempt
+        self.deps = scene.deps
+        self.app = job.running.app
+        self._job = job
+        self._step = step
+
+    @property
+    def cancelled(self) -> bool:
+        return self._step.cancelled
+
+    async def put(self, data: bytes) -> str:
+        return await self._job.running.blobs.put(data)
+
+    async def get(self, ref: str) -> bytes | None:
+        return await self._job.running.blobs.get(ref)
+
+    def notify(self, name: str, payload: object) -> None:
+        if self._job.scene.live is not None:
+            self._job.scene.live.note(self._job.call.name, name, payload)
+
+
+class Inspected:
+    """The plugins' part in one call. ``output`` is set once it is decided."""
+
+    def __init__(self, job: ToolJob) -> None:
+        self.job = job
+        self.say: list[Message] = []
+        self.output: ToolOutput | None = None
+        self.denied: Failure | None = None
+
+    async def before(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        plugins = self.job.scene.agent.hooked.get("before_tool", ())
+        replaced: int | None = None
+        for place, plugin in enumerate(plugins):
+            changed = await self._before(plugin, arguments)
+            if changed is None:
+                continue
+            if replaced is not None:
+                raise ValueError(f"plugins {plugins[replaced].id!r} and {plugin.id!r} both replace its arguments")
+            replaced, arguments = place, self._parsed(changed)
+            for earlier in plugins[:place]:
+                if await self._before(earlier, arguments) is not None:
+                    raise ValueError(f"plugins {earlier.id!r} and {plugin.id!r} both replace its arguments")
+        if self.denied is not None:
+            self.output = failed(self.denied)
+        return arguments
+
+    def _parsed(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        assert self.job.tool is not None
+        return self.job.tool.parse_object(arguments)
+
+    async def _before(self, plugin: Plugin, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        scene = self.job.scene
+        view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
+        changed: dict[str, Any] | None = None
+        for decision in listed(await plugin.before_tool(view, self.job.call, dict(arguments))):
+            if isinstance(decision, ReplaceArguments):
+                changed = decision.arguments
+            else:
+                self._note(plugin, decision)
+        return changed
+
+    async def after(self) -> ToolOutput:
+        scene, call = self.job.scene, self.job.call
+        output = self.output
+        assert output is not None
+        try:
+            for plugin in scene.agent.hooked.get("after_tool", ()):
+                view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
+                for decision in listed(await plugin.after_tool(view, call, output)):
+                    self._note(plugin, decision)
+                output = self.output or output
+            for plugin in scene.agent.hooked.get("show_result", ()):
+                view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
+                shown = await plugin.show_result(view, call, output)
+                if shown is not None:
+                    output = replace(output, content=shown.content)
+        except Exception as error:  # noqa: BLE001  # a hook's own error fails the call, not the turn
+            return failed(failure_of(error))
+        return output if self.denied is None else failed(self.denied)
+
+    def _note(self, plugin: Plugin, decision: object) -> None:
+        match decision:
+            case Abort(code, message) | Deny(code, message):
+                self.denied = self.denied or Failure("permission_denied", code, message)
+            case Answer(output):
+                self.output = output
+            case Say(messages):
+                self.say += [said_by(plugin, message) for message in messages]
+            case Notify(name, payload):
+                if self.job.scene.live is not None:
+                    self.job.scene.live.note(plugin.id, name, payload)
+            case _:
+                raise ValueError(f"plugin {plugin.id!r} decided {decision!r}, which means nothing for a tool call")

@@ -1,0 +1,427 @@
+"""The shell of a turn: it performs what :func:`lash.core.turn.step` asks for, on the deterministic body loop.
+
+Every effect is a recorded request of the session's process, so a turn that runs again is told the same replies in the
+same order and comes to the same commit. Nothing here decides what a reply means, and nothing is written but through
+those requests and the one commit at the end, which brings the whole turn or nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from lash.abc.sessions import Commit
+from lash.abc.tool import AnyTool
+from lash.core import codec
+from lash.core.effect import Entry
+from lash.core.lease import Fence
+from lash.core.message import Message, Text, encode_message, media_of, part_of, unsound
+from lash.core.model import ModelReply, ModelRequest, Usage
+from lash.core.observe import Picture
+from lash.core.outcome import Failure
+from lash.core.retry import NO_RETRY
+from lash.core.session import ItemKind, NewItem, NewNode, session_id_of
+from lash.core.tool import SwitchFrame, ToolOutput, failed
+from lash.core.turn import (
+    AtBoundary,
+    CallModel,
+    CallTool,
+    Finished,
+    Halted,
+    ModelFailed,
+    ModelReplied,
+    Outcome,
+    Passed,
+    Phase,
+    StopCause,
+    Stopped,
+    Switched,
+    ToolReplied,
+    begin,
+    end,
+    outstanding,
+    step,
+)
+from lash.limits import TOOL_CANCEL_GRACE_MS, TOOLS_AT_ONCE_MAX
+from lash.runtime import hooks
+from lash.runtime.agents import Running
+from lash.runtime.bodyport import BodyPort
+from lash.runtime.bodyrun import BodyRun
+from lash.runtime.context import Context
+from lash.runtime.contexts import SessionStart, SessionUsage
+from lash.runtime.frames import follow_key
+from lash.runtime.live import LiveTurn
+from lash.runtime.modelcall import ModelJob, model_retry, perform_model
+from lash.runtime.receipts import Receipt, text_place
+from lash.runtime.steps import StepCall
+from lash.runtime.toolcall import ToolJob, perform_tool, run_tool
+
+SUMMARISE = (
+    "Write a summary of this conversation so far, for yourself: you will go on with it and nothing else. Keep every "
+    "fact, decision, name, number, file and open question that may still matter, and what was to be done next. {focus}"
+)
+SUMMARY = "Summary of the conversation before this point:\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    number: int
+    kind: ItemKind
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """A turn that wants to be committed."""
+
+    turn: int
+    start: SessionStart
+    items: tuple[int, ...]
+    said: tuple[Message, ...]
+    nodes: tuple[NewNode, ...]
+    receipt: Receipt
+    outcome: Outcome
+    usage: SessionUsage
+    follow: tuple[NewItem, ...]
+    scene: hooks.Scene
+    live: LiveTurn
+
+    def commit(self, fence: Fence) -> Commit:
+        receipt = self.receipt.encode()
+        digest = hashlib.blake2b(receipt, digest_size=16)
+        for node in self.nodes:
+            digest.update(f"{node.kind}:{node.name}:{len(node.body)}:".encode())
+            digest.update(node.body)
+        refs = tuple(item.ref for item in media_of(self.said))
+        return Commit(
+            fence, self.turn, digest.hexdigest(), self.start.head, self.nodes, receipt, self.usage.encode(), refs,
+            self.follow,
+        )  # fmt: skip
+
+
+class TurnRun:
+    """One run of one turn of a session."""
+
+    def __init__(self, run: BodyRun, port: BodyPort, running: Running, start: SessionStart) -> None:
+        self.run = run
+        self.port = port
+        self.running = running
+        self.agent = running.agent
+        self.start = start
+        self.session_id = session_id_of(run.process_id)
+        self.live = LiveTurn(Picture(0))
+        self.state = begin((), self.agent.limits)
+        self.turn = 0
+        self.items: list[int] = []
+        self.states: hooks.States = dict(start.states)
+        self.context: tuple[Message, ...] = start.messages
+        self.viewed = 0
+        """How many of the turn's own messages stand in the context already, because a view was made of them."""
+        self.instructions = self.agent.instructions if isinstance(self.agent.instructions, str) else ""
+        self.tools: dict[str, AnyTool] = {}
+        self.answered: list[tuple[str, Usage]] = []
+        self.later: list[Message] = []
+        """Said by plugins, for the next boundary."""
+        self.follow: list[NewItem] = []
+        self.frame: SwitchFrame | None = None
+        """A new frame to begin at the end, although the outcome is another."""
+
+    # From input to commit ----------------------------------------------------------------------------------------
+
+    async def body(self) -> TurnEnd | None:
+        """The session's body: one turn; None when nothing is left to do."""
+        taken = await self.take(boundary=False)
+        if not taken:
+            return None
+        self.turn = taken[0].number
+        self.live.picture.turn = self.turn
+        self.running.watch(self.run, self.live)
+        if taken[0].kind == "command":
+            return await self.guarded(self.compact(taken[0].payload))
+        said = tuple(message_of_item(item, steered=False) for item in taken)
+        self.state = begin(said, self.agent.limits)
+        return await self.guarded(self.converse())
+
+    async def guarded(self, work: Any) -> TurnEnd:
+        """``work``, and whatever ends it before its time as the turn's own end."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            if self.run.cancelled_ms is None:
+                raise  # the run is being closed
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            reason = self.run.cancel_reason
+            self.halt("cancelled", "cancelled", f"The turn was cancelled: {reason}." if reason else "It was cancelled.")
+        else:
+            if "after_turn" in self.agent.hooked and self.state.outcome is not None:
+                await self.stage("after_turn", hooks.after_turn, self.state.outcome)
+        return self.ended()
+
+    async def converse(self) -> None:
+        try:
+            self.tools = {tool.name: tool for tool in hooks.tools_of(self.agent)}
+        except Exception as error:  # noqa: BLE001  # a plugin's own error, or two tools under one name
+            self.halt("error", "tools_unusable", str(error))
+            return
+        if self.running.prepares:
+            decided = await self.stage("prepare", hooks.prepare)
+            if decided is None:
+                return
+            self.instructions = decided.instructions or ""
+            for name in decided.hidden:
+                self.tools.pop(name, None)
+            self.state = replace(self.state, said=self.state.said + decided.say)
+            if decided.view is not None:
+                self.context, self.viewed = decided.view, len(self.state.said)
+        while self.state.phase is not Phase.DONE:
+            match self.state.phase:
+                case Phase.ASKING:
+                    await self.ask()
+                case Phase.WORKING:
+                    await self.work()
+                case _:
+                    await self.pass_boundary()
+
+    def move(self, reply: ModelReplied | ModelFailed | ToolReplied | Passed | Halted) -> None:
+        self.state = step(self.running.mode, self.state, reply).state
+
+    def halt(self, reason: StopCause, code: str, message: str) -> None:
+        if self.state.phase is not Phase.DONE:
+            self.move(Halted(reason, code, message))
+
+    async def stage(self, name: str, function: Callable[..., Any], *args: object) -> hooks.Decided | None:
+        """One stage of hooks as a recorded step; None when it ended the turn."""
+        scene = self.scene()
+        entry = await self.step(f"{name} {self.state.model_calls}", "", function, (scene, *args))
+        if entry.failed:
+            failure = Failure.of_json(codec.decode(entry.payload))
+            self.halt("plugin", failure.code, failure.message)
+            return None
+        decided = hooks.Decided().of_json(codec.decode(entry.payload), scene.messages)
+        self.states.update(decided.states)
+        if decided.abort is not None:
+            self.later += decided.say
+            self.halt("plugin", *decided.abort)
+            return None
+        return decided
+
+    def step(self, name: str, witness: str, function: Callable[..., Any], args: tuple[object, ...], retry: Any = None
+             ) -> Any:  # fmt: skip
+        call = StepCall(function, args, {}, retry or NO_RETRY, None, self.run.process_id)
+        return self.port.step(name, witness, call)
+
+    def scene(self) -> hooks.Scene:
+        return hooks.Scene(
+            self.agent,
+            self.session_id,
+            self.turn,
+            self.messages(),
+            self.states,
+            self.running.deps,
+            self.running.info.context_tokens,
+            self.state.last_input_tokens or self.start.usage.last_input_tokens,
+            self.live,
+        )
+
+    def messages(self) -> tuple[Message, ...]:
+        """What the model is sent."""
+        return (*self.context, *self.state.said[self.viewed :])
+
+    # Items -------------------------------------------------------------------------------------------------------
+
+    async def take(self, boundary: bool) -> list[Taken]:
+        entry: Entry = await self.run.take(f"take {self.state.boundaries + 1 if boundary else 0}", self.turn, boundary)
+        found = [
+            Taken(number, kind, payload)
+            for number, kind, payload in cast(
+                "list[tuple[int, ItemKind, dict[str, object]]]", codec.decode(entry.payload)
+            )
+        ]
+        self.items += [item.number for item in found]
+        return found
+
+    async def pass_boundary(self) -> None:
+        (effect,) = outstanding(self.state)
+        assert isinstance(effect, AtBoundary)
+        added = [message_of_item(item, steered=True) for item in await self.take(boundary=True)]
+        if "at_boundary" in self.agent.hooked:
+            decided = await self.stage("at_boundary", hooks.at_boundary, effect.kind)
+            if decided is None:
+                return
+            added += decided.say
+        added = [*self.later, *added]
+        self.later = []
+        self.move(Passed(effect.path, tuple(added)))
+
+    # The model ---------------------------------------------------------------------------------------------------
+
+    async def ask(self) -> None:
+        (effect,) = outstanding(self.state)
+        assert isinstance(effect, CallModel)
+        reply = await self.call_model(effect.path, self.request(self.messages(), True))
+        self.move(reply)
+        if isinstance(reply, ModelReplied) and "model_replied" in self.agent.hooked:
+            if self.state.phase is Phase.DONE:
+                return
+            decided = await self.stage("model_replied", hooks.model_replied, reply.reply)
+            if decided is not None:
+                self.later += decided.say
+
+    def request(self, messages: Sequence[Message], tools_allowed: bool) -> ModelRequest:
+        running = self.running
+        return ModelRequest(
+            running.model,
+            self.instructions,
+            messages,
+            tuple(tool.spec for tool in self.tools.values()),
+            tools_allowed,
+            running.output if tools_allowed else None,
+            self.agent.settings,
+            running.info,
+            session_id=self.session_id,
+        )
+
+    async def call_model(self, path: str, request: ModelRequest) -> ModelReplied | ModelFailed:
+        number = self.state.model_calls + 1
+        job = ModelJob(self.running.provider, request, self.running.blobs, self.live, number, self.run.fence.token)
+        witness = codec.digest(f"lash.model/1:{request.model}:{self.start.head}:{len(request.messages)}")
+        entry = await self.step(path, witness, perform_model, (job,), model_retry(self.agent.retry))
+        if entry.failed:
+            failure = Failure.of_json(codec.decode(entry.payload))
+            reason: StopCause = "context_overflow" if failure.code == "context_overflow" else "model"
+            return ModelFailed(path, reason, failure.code, failure.message)
+        version, plain = cast("list[object]", codec.decode(entry.payload))
+        reply = ModelReply.of_json(plain)
+        self.answered.append((cast(str, version), reply.usage))
+        self.live.replied(number, cast(str, version), reply)
+        return ModelReplied(path, reply)
+
+    # Tools -------------------------------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        """All calls of one answer: parallel ones together, then serial ones one after another."""
+        wanted = [effect for effect in outstanding(self.state) if isinstance(effect, CallTool)]
+        serial = [effect for effect in wanted if (tool := self.tools.get(effect.call.name)) and tool.serial]
+        together = [effect for effect in wanted if effect not in serial]
+        gate = asyncio.Semaphore(TOOLS_AT_ONCE_MAX)
+        tasks = [asyncio.create_task(self.one_tool(effect, gate)) for effect in together]
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+            for effect in serial:
+                task = asyncio.create_task(self.one_tool(effect, gate))
+                tasks.append(task)
+                await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            if live := [task for task in tasks if not task.done()]:
+                await asyncio.wait(live, timeout=TOOL_CANCEL_GRACE_MS / 1_000)
+            raise
+        for task in tasks:
+            task.result()
+
+    async def one_tool(self, effect: CallTool, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            output = await self.call_tool(effect)
+        self.live.tool_done(self.state.model_calls, effect.place, output)
+        self.move(ToolReplied(effect.path, output))
+
+    async def call_tool(self, effect: CallTool) -> ToolOutput:
+        tool = self.tools.get(effect.call.name)
+        job = ToolJob(
+            tool, effect.call, self.scene(), tuple(self.tools), self.running, lambda: self.run.fence.token
+        )  # fmt: skip
+        if tool is not None and tool.in_body:
+            return await run_tool(job, lambda arguments: tool.invoke(Context(self.port), arguments))
+        witness = codec.digest(f"lash.tool/1:{effect.call.name}:{effect.call.arguments}")
+        name = f"{effect.path} {effect.call.name}"
+        if tool is not None and tool.effect == "once":
+            entry = await self.step(f"intent {name}", witness, note_intent, (job,))
+            job.intent = cast(int, codec.decode(entry.payload))
+        entry = await self.step(name, witness, perform_tool, (job,), None if tool is None else tool.retry)
+        plain = codec.decode(entry.payload)
+        return failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
+
+    # Compaction --------------------------------------------------------------------------------------------------
+
+    async def compact(self, payload: dict[str, object]) -> None:
+        """The model sums up the frame; what it writes is the first message of the next one."""
+        if not self.context:
+            self.state = end(self.state, Finished(""))
+            return
+        focus = str(payload.get("focus") or "")
+        question = Message("user", (Text(SUMMARISE.format(focus=focus).strip()),), "lash")
+        reply = await self.call_model("model 1", self.request((*self.context, question), False))
+        if isinstance(reply, ModelFailed):
+            self.move(reply)
+            return
+        state = replace(self.state, model_calls=1, usage=reply.reply.usage)
+        if not reply.reply.text:
+            self.state = end(state, Stopped("model", "The model wrote no summary.", "empty_response"))
+            return
+        summary = Message("user", (Text(SUMMARY + reply.reply.text),), "lash")
+        self.frame = SwitchFrame("compaction", "", (summary,))
+        self.state = end(state, Finished(reply.reply.text))
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    def ended(self) -> TurnEnd:
+        state = self.state
+        outcome = state.outcome
+        assert outcome is not None
+        said = state.said + tuple(self.later)
+        problem = unsound((*said,))
+        assert problem is None, problem
+        nodes = [NewNode("message", "", encode_message(message)) for message in said]
+        follow = list(self.follow)
+        frame = outcome.frame if isinstance(outcome, Switched) else self.frame
+        if frame is not None:
+            nodes.append(NewNode("frame", frame.name, codec.NULL))
+            nodes += [NewNode("message", "", encode_message(message)) for message in frame.seeds]
+            if frame.task:
+                task = codec.encode({"parts": [["text", frame.task]]}, "task")
+                follow.append(NewItem("input", "next_turn", task, follow_key(self.turn)))
+        nodes += [
+            NewNode("state", name, codec.encode(value, "state"))
+            for name, value in self.states.items()
+            if value != self.start.states.get(name)
+        ]
+        place = text_place(outcome, said)
+        parsed = place is not None and isinstance(outcome, Finished) and self.running.output is not None
+        receipt = Receipt(
+            outcome,
+            state.usage,
+            self.agent.model,
+            state.model_calls,
+            state.tool_calls,
+            self.answered,
+            0 if place is None else self.start.head + 1 + place,
+            parsed,
+        )
+        usage = self.start.usage.with_turn(
+            self.agent.model, state.model_calls, state.usage, state.tool_calls, state.last_input_tokens
+        )
+        return TurnEnd(
+            self.turn, self.start, tuple(self.items), said, tuple(nodes), receipt, outcome, usage, tuple(follow),
+            self.scene(), self.live,
+        )  # fmt: skip
+
+
+async def note_intent(job: ToolJob) -> int:
+    """The lease under which a call that may happen only once is about to be made."""
+    return job.token()
+
+
+def message_of_item(item: Taken, steered: bool) -> Message:
+    """What an item says, as the model reads it."""
+    parts = tuple(part_of(part) for part in cast("list[object]", item.payload["parts"]))
+    origin = item.payload.get("origin")
+    if origin is None and steered:
+        origin = "steer"
+    return Message("user", parts, cast("str | None", origin))

@@ -1,0 +1,254 @@
+"""Plugins: each stage is recorded once, decisions fold monotonely, and what a plugin keeps goes with the session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from lash.abc.plugin import Abort, Answer, Decisions, Deny, Notify, Plugin, ReplaceArguments, Say as Speak, TurnView
+from lash.abc.tool import tool
+from lash.core.message import Message, ToolCall, user
+from lash.core.model import ModelReply
+from lash.core.observe import PluginEvent
+from lash.core.tool import ToolOutput
+from lash.core.turn import Outcome
+from lash.errors import InvalidAgent
+from lash.runtime.turn import Finished, Stopped
+from lash.testing.model import Say, ScriptedModel
+from tests.unit.runtime.kit import memory, virtual
+from tests.unit.runtime.sessions import agent_of, host, said
+
+
+@tool
+async def echo(text: str) -> str:
+    """Echo."""
+    return text
+
+
+class Everything(Plugin):
+    """Notes which hooks it was asked, and counts turns in its state."""
+
+    id: ClassVar[str] = "everything"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def tools(self) -> Sequence[Any]:
+        return (echo,)
+
+    async def before_turn(self, view: TurnView) -> Decisions:
+        self.asked.append("before_turn")
+        view.state["turns"] = view.state.get("turns", 0) + 1
+        return [Speak((user(f"turn {view.state['turns']} of {view.session_id}"),)), Notify("began", 1)]
+
+    async def instructions(self, view: TurnView) -> str | None:
+        self.asked.append("instructions")
+        return "Plugin says hi."
+
+    async def hide_tools(self, view: TurnView, names: Sequence[str]) -> Sequence[str]:
+        self.asked.append(f"hide_tools {list(names)}")
+        return ["secret"]
+
+    async def model_replied(self, view: TurnView, reply: ModelReply) -> Decisions:
+        self.asked.append(f"model_replied {reply.text}")
+        return None
+
+    async def before_tool(self, view: TurnView, call: ToolCall, arguments: dict[str, Any]) -> Decisions:
+        self.asked.append(f"before_tool {arguments}")
+        return None
+
+    async def after_tool(self, view: TurnView, call: ToolCall, output: ToolOutput) -> Decisions:
+        self.asked.append(f"after_tool {output.value}")
+        return None
+
+    async def at_boundary(self, view: TurnView, kind: Any) -> Decisions:
+        self.asked.append(f"at_boundary {kind}")
+        return None
+
+    async def after_turn(self, view: TurnView, outcome: Outcome) -> Decisions:
+        self.asked.append(f"after_turn {type(outcome).__name__}")
+        view.state["last"] = type(outcome).__name__
+        return None
+
+    async def committed(self, view: TurnView, outcome: Outcome) -> None:
+        self.asked.append(f"committed {view.state}")
+
+
+@tool
+async def secret() -> str:
+    """Hidden."""
+    return "no"
+
+
+@virtual
+async def test_hooks_are_asked_in_order_and_the_state_goes_with_the_session() -> None:
+    plugin = Everything()
+    slow = Say("s", calls=[("echo", {"text": "hi"})], pause_s=1)
+    model = ScriptedModel([slow, "done", "again", "forked"])
+    agent = agent_of(model, plugins=[plugin], tools=[secret], instructions="Base.")
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        events = [event async for event in turn.stream()]
+        await asyncio.sleep(1)
+        assert plugin.asked == [
+            "before_turn", "instructions", "hide_tools ['secret', 'echo']", "model_replied s",
+            "before_tool {'text': 'hi'}", "after_tool hi", "at_boundary after_work", "model_replied done",
+            "at_boundary before_completion", "after_turn Finished", "committed {'turns': 1, 'last': 'Finished'}",
+        ]  # fmt: skip
+        assert model.requests[0].instructions == "Base.\n\nPlugin says hi."
+        assert [spec.name for spec in model.requests[0].tools] == ["echo"]
+        assert [message.text for message in model.requests[0].messages] == ["go", "turn 1 of s"]
+        assert any(isinstance(event, PluginEvent) and event.name == "began" for event in events)
+        await (await session.send("more"))
+        assert model.requests[2].messages[-1].text == "turn 2 of s"
+        first = next(node for node in await session.nodes() if node.kind == "state")
+        fork = await session.fork(first.id, "f")
+        await (await fork.send("other"))
+        assert model.requests[3].messages[-1].text == "turn 2 of f"
+
+
+@virtual
+async def test_a_turn_that_runs_again_is_told_what_its_hooks_decided() -> None:
+    store = memory()
+    plugin = Everything()
+    model = ScriptedModel([Say("slow one", pause_s=100), "done"])
+    agent = agent_of(model, plugins=[plugin])
+    app = host(store, agent)
+    await app.open()
+    turn = await (await app.session("s", agent)).send("go")
+    await asyncio.sleep(10)
+    await app.abort()
+    async with host(store, agent) as second:
+        outcome = await (await second.session("s")).turn(turn.id)
+        assert isinstance(outcome, Finished)
+    assert plugin.asked.count("before_turn") == 1
+    assert [message.text for message in model.requests[1].messages] == ["go", "turn 1 of s"]
+
+
+class Judge(Plugin):
+    """Decides as it was told, and notes the arguments it saw."""
+
+    def __init__(self, name: str, *decisions: Any, after: Any = None) -> None:
+        self.id = name  # type: ignore[misc]
+        self.decisions = decisions
+        self.after = after
+        self.saw: list[dict[str, Any]] = []
+
+    async def before_tool(self, view: TurnView, call: ToolCall, arguments: dict[str, Any]) -> Decisions:
+        self.saw.append(dict(arguments))
+        wanted = [item for item in self.decisions if not isinstance(item, ReplaceArguments)]
+        replacing = [item for item in self.decisions if isinstance(item, ReplaceArguments)]
+        return wanted + [item for item in replacing if item.arguments != arguments]
+
+    async def after_tool(self, view: TurnView, call: ToolCall, output: ToolOutput) -> Decisions:
+        return self.after
+
+
+async def result_with(*plugins: Plugin) -> str:
+    model = ScriptedModel([Say(calls=[("echo", {"text": "hi"})]), "done"])
+    agent = agent_of(model, plugins=plugins, tools=[echo])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("go"))
+        return (await said(session))[2][1]
+
+
+def text(words: str) -> ToolOutput:
+    return echo.output_of(words)
+
+
+@virtual
+async def test_a_denial_stands_whoever_comes_before_or_after_it() -> None:
+    deny, allow = Deny("no_way", "Not today."), Answer(text("allowed"))
+    denied = "[failed: no_way] Not today."
+    assert await result_with(Judge("a", deny), Judge("b", allow)) == denied
+    assert await result_with(Judge("a", allow), Judge("b", deny)) == denied
+    assert await result_with(Judge("a", allow), Judge("b", after=deny)) == denied
+    assert await result_with(Judge("a", deny), Judge("b", after=allow)) == denied
+    assert await result_with(Judge("a", Abort("no_way", "Not today."))) == denied
+    assert await result_with(Judge("a", allow)) == "allowed"
+    assert await result_with(Judge("a", after=Answer(text("changed")))) == "changed"
+
+
+@virtual
+async def test_replaced_arguments_are_seen_by_every_inspector_and_validated() -> None:
+    first, second = Judge("a"), Judge("b", ReplaceArguments({"text": "bye"}))
+    assert await result_with(first, second) == "bye"
+    assert first.saw == [{"text": "hi"}, {"text": "bye"}]
+    assert "invalid_tool_args" in await result_with(Judge("a", ReplaceArguments({"text": 7})))
+    both = await result_with(Judge("a", ReplaceArguments({"text": "x"})), Judge("b", ReplaceArguments({"text": "y"})))
+    assert "both replace" in both
+
+
+class Short(Plugin):
+    id: ClassVar[str] = "short"
+
+    async def show_result(self, view: TurnView, call: ToolCall, output: ToolOutput) -> ToolOutput | None:
+        return text(f"{len(str(output.value))} characters")
+
+    async def view(self, view: TurnView) -> Sequence[Message] | None:
+        return view.messages[-1:]
+
+
+@virtual
+async def test_a_view_changes_what_is_sent_and_nothing_that_is_kept() -> None:
+    model = ScriptedModel(["one", Say(calls=[("echo", {"text": "long"})]), "two"])
+    agent = agent_of(model, plugins=[Short()], tools=[echo])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("first"))
+        await (await session.send("second"))
+        assert [message.text for message in model.requests[1].messages] == ["second"]
+        assert [message.role for message in model.requests[2].messages] == ["user", "assistant", "tool"]
+        assert [text for _, text in await said(session)] == ["first", "one", "second", "", "4 characters", "two"]
+
+
+class Bad(Plugin):
+    id: ClassVar[str] = "bad"
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    async def before_turn(self, view: TurnView) -> Decisions:
+        if self.where == "abort":
+            return Abort("closed", "We are closed.")
+        if self.where == "before_turn":
+            raise RuntimeError("boom")
+        return Deny("x", "y") if self.where == "meaningless" else None
+
+    async def view(self, view: TurnView) -> Sequence[Message] | None:
+        if self.where != "view":
+            return None
+        return (Message("tool", ()), Message("assistant", (ToolCall("c", "x", "{}"),)))
+
+
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [("abort", "closed"), *((where, "plugin_failed") for where in ("before_turn", "meaningless", "view"))],
+)
+@virtual
+async def test_a_plugin_that_aborts_or_fails_stops_the_turn_and_the_input_is_kept(where: str, code: str) -> None:
+    agent = agent_of([], plugins=[Bad(where)])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        outcome = await (await session.send("hello"))
+        assert isinstance(outcome, Stopped)
+        assert (outcome.reason, outcome.code) == ("plugin", code)
+        assert await said(session) == [("user", "hello")]
+
+
+def test_plugins_are_checked_when_the_agent_is_made() -> None:
+    with pytest.raises(InvalidAgent, match="id"):
+        agent_of([], plugins=[Plugin()])
+    with pytest.raises(InvalidAgent, match="two plugins"):
+        agent_of([], plugins=[Short(), Short()])
+
+    class Other(Short):
+        id: ClassVar[str] = "other"
+
+    with pytest.raises(InvalidAgent, match="only one may"):
+        agent_of([], plugins=[Short(), Other()])

@@ -1,0 +1,210 @@
+"""A turn is watched from anywhere: here, from another runtime, after a crash, after its commit, behind any cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lash.abc.tool import tool
+from lash.core.observe import TurnEvent
+from lash.errors import BadCursor, ProviderError, SessionDeleted
+from lash.runtime.turn import Turn
+from lash.testing.model import Say, ScriptedModel
+from tests.unit.runtime.kit import memory, virtual
+from tests.unit.runtime.sessions import agent_of, host
+
+
+@tool
+async def add(a: int, b: int) -> int:
+    """Add."""
+    await asyncio.sleep(1)
+    return a + b
+
+
+def script() -> ScriptedModel:
+    return ScriptedModel([
+        Say("Let me see. One two three.", calls=[("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})], pause_s=0.5),
+        Say("It is three and seven.", reasoning="sum up", pause_s=0.5),
+    ])  # fmt: skip
+
+
+async def all_of(turn: Turn[Any], after: str | None = None) -> list[TurnEvent]:
+    return [event async for event in turn.stream(after)]
+
+
+def story(events: list[TurnEvent]) -> list[tuple[Any, ...]]:
+    """What was told, text joined."""
+    told: list[tuple[Any, ...]] = []
+    for event in events:
+        kind = type(event).__name__
+        if kind in ("TextDelta", "ReasoningDelta"):
+            text = event.text  # type: ignore[attr-defined]
+            if told and told[-1][0] == kind:
+                told[-1] = (kind, told[-1][1] + text)
+            else:
+                told.append((kind, text))
+        elif kind in ("ToolStarted", "ToolFinished"):
+            told.append((kind, event.call_id))  # type: ignore[attr-defined]
+        else:
+            told.append((kind,))
+    return told
+
+
+STORY = [
+    ("TextDelta", "Let me see. One two three."), ("ModelFinished",), ("ToolStarted", "call-1-0"),
+    ("ToolStarted", "call-1-1"), ("ToolFinished", "call-1-0"), ("ToolFinished", "call-1-1"),
+    ("ReasoningDelta", "sum up"), ("TextDelta", "It is three and seven."), ("ModelFinished",), ("Committed",),
+]  # fmt: skip
+
+
+@virtual
+async def test_the_story_is_the_same_while_it_runs_and_after_its_commit() -> None:
+    agent = agent_of(script(), tools=[add])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        live = await all_of(turn)
+        assert story(live) == STORY
+        assert story(await all_of(turn)) == STORY
+
+
+@virtual
+async def test_text_is_told_the_moment_it_is_written() -> None:
+    agent = agent_of([Say("one two three four", pause_s=1)])
+    async with host(memory(), agent) as app:
+        turn = await (await app.session("s", agent)).send("go")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        moments = [loop.time() - began async for event in turn.stream() if type(event).__name__ == "TextDelta"]
+        assert [round(moment, 2) for moment in moments] == [1, 2, 3, 4]
+
+
+@virtual
+async def test_any_cursor_goes_on_where_it_stands_in_any_runtime() -> None:
+    store = memory()
+    agent = agent_of(script(), tools=[add])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        live = await all_of(turn)
+        elsewhere = (await other.session("s", agent)).turn(turn.id)
+        for place, event in enumerate(live):
+            rest = story(live[: place + 1] + await all_of(elsewhere, event.cursor))
+            assert rest == STORY, (place, event)
+
+
+@virtual
+async def test_another_runtime_is_told_while_the_turn_runs() -> None:
+    store = memory()
+    agent = agent_of(script(), tools=[add])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        heard: list[tuple[float, TurnEvent]] = []
+
+        async def listen() -> None:
+            loop = asyncio.get_running_loop()
+            async for event in (await other.session("s")).turn(1).stream():
+                heard.append((loop.time(), event))
+
+        await asyncio.gather(listen(), turn.outcome())
+        assert story([event for _, event in heard]) == STORY
+        texts = [moment for moment, event in heard if type(event).__name__ == "TextDelta"]
+        assert len(texts) >= 5, "text arrives while it is written"
+
+
+@virtual
+async def test_who_comes_while_a_retry_is_under_way_takes_back_what_was_shown() -> None:
+    broken = Say("a false start", cut=2)
+    agent = agent_of([broken, Say("the whole truth")])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        events = await all_of(turn)
+        shown = ""
+        for event in events:
+            if type(event).__name__ == "TextDelta":
+                shown += event.text  # type: ignore[attr-defined]
+            if type(event).__name__ == "Reset":
+                assert event.text_chars == len(shown) > 0  # type: ignore[attr-defined]
+                assert "broke off" in event.reason  # type: ignore[attr-defined]
+                shown = ""
+        assert shown == "the whole truth"
+
+
+@virtual
+async def test_after_a_crash_the_text_of_the_lost_call_is_taken_back_by_exactly_its_length() -> None:
+    store = memory()
+    model = ScriptedModel([Say("lost words here", pause_s=1), Say("final words", pause_s=1)])
+    agent = agent_of(model)
+    app = host(store, agent)
+    await app.open()
+    turn = await (await app.session("s", agent)).send("go")
+    seen: list[TurnEvent] = []
+    async for event in turn.stream():
+        seen.append(event)
+        if len(seen) == 2:
+            break
+    await app.abort()
+    async with host(store, agent) as second:
+        rest = await all_of((await second.session("s")).turn(1), seen[-1].cursor)
+        assert [type(event).__name__ for event in rest][:1] == ["Reset"]
+        assert rest[0].text_chars == sum(len(event.text) for event in seen)  # type: ignore[attr-defined]
+        assert story(rest)[1] == ("TextDelta", "final words")
+
+
+@virtual
+async def test_wrong_cursors_are_refused_and_a_cursor_from_ahead_is_a_gap() -> None:
+    agent = agent_of(["one", "two"])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        first, second = await session.send("a"), await session.send("b")
+        events = await all_of(first)
+        await second
+        with pytest.raises(BadCursor, match="turn 1, not to turn 2"):
+            await all_of(second, events[0].cursor)
+        for wrong in ("", "x", "t1", "t1.1.v.-1.0.00.0.", "t1.1.v.1.0.07.0.", 7):
+            with pytest.raises(BadCursor):
+                await all_of(first, wrong)  # type: ignore[arg-type]
+        ahead = events[0].cursor.replace(".3.0.", ".9000.0.")
+        told = await all_of(first, ahead)
+        assert [type(event).__name__ for event in told][:2] == ["Gap", "TextDelta"]
+
+
+@virtual
+async def test_a_session_is_observed_from_turn_to_turn() -> None:
+    agent = agent_of(["one", "two", "three"])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("a"))
+        told: list[str] = []
+
+        async def watch() -> None:
+            async for event in session.observe():
+                told.append(getattr(event, "text", type(event).__name__))
+                if len(told) == 6:
+                    return
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(1)
+        await (await session.send("b"))
+        await (await session.send("c"))
+        await watching
+        assert told == ["two", "ModelFinished", "Committed", "three", "ModelFinished", "Committed"]
+
+
+@virtual
+async def test_a_deleted_session_ends_the_wait_and_the_watch() -> None:
+    agent = agent_of([Say("a b c", pause_s=100), ProviderError("no", kind="auth")])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        waiting = asyncio.create_task(turn.outcome())
+        watching = asyncio.create_task(all_of(turn))
+        await asyncio.sleep(10)
+        await app.delete_session("s")
+        for task in (waiting, watching):
+            with pytest.raises(SessionDeleted):
+                await task

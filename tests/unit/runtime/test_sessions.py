@@ -1,0 +1,200 @@
+"""Sessions from outside: opened once, forked, closed, deleted; wrong input is refused before anything is written."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import lash
+from lash.errors import (
+    AgentUnknown,
+    InvalidAgent,
+    InvalidName,
+    InvalidValue,
+    ModelUnavailable,
+    NodeUnknown,
+    ProcessEnded,
+    SessionConflict,
+    SessionDeleted,
+    SessionUnknown,
+)  # fmt: skip
+from lash.limits import INPUT_BYTES_MAX
+from lash.runtime.turn import Finished, Stopped
+from lash.testing.model import Say, ScriptedModel
+from tests.unit.runtime.kit import memory, virtual
+from tests.unit.runtime.sessions import agent_of, host, said
+
+
+@virtual
+async def test_a_session_is_made_once_and_belongs_to_its_agent() -> None:
+    one, two = agent_of(["hi"], "one"), agent_of([], "two")
+    async with host(memory(), one, two) as app:
+        session = await app.session("s", one)
+        await (await session.send("hello"))
+        assert await said(await app.session("s", one)) == [("user", "hello"), ("assistant", "hi")]
+        assert (await app.session("s")).agent == "one"
+        with pytest.raises(SessionConflict, match="agent 'one'"):
+            await app.session("s", two)
+        with pytest.raises(SessionUnknown):
+            await app.session("other")
+        with pytest.raises(AgentUnknown):
+            await app.session("x", agent_of([], "stranger"))
+        with pytest.raises(InvalidName):
+            await app.session(" ", one)
+        assert await app.processes() == []
+        assert [info.id for info in await app.sessions(agent="one")] == ["s"]
+
+
+@virtual
+async def test_wrong_input_is_refused_and_nothing_is_written() -> None:
+    agent = agent_of([])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        for wrong in ("", "  ", None, 7):
+            with pytest.raises(InvalidValue):
+                await session.send(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidValue, match="attach"):
+            await session.send("x" * (INPUT_BYTES_MAX + 1))
+        with pytest.raises(InvalidValue):
+            await session.send("look", "not media")  # type: ignore[arg-type]
+        with pytest.raises(InvalidName):
+            await session.send("x", key="")
+        assert (await session.row()).items == 0
+
+
+@virtual
+async def test_a_fork_shares_what_was_and_goes_its_own_way() -> None:
+    model = ScriptedModel(["one", "two", "other two"])
+    agent = agent_of(model)
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("a"))
+        await (await session.send("b"))
+        fork = await session.fork("s#2", "f")
+        await (await fork.send("c"))
+        assert await said(fork) == [("user", "a"), ("assistant", "one"), ("user", "c"), ("assistant", "other two")]
+        assert [entry.node for entry in await fork.history()] == ["s#1", "s#2", "f#3", "f#4"]
+        assert (await fork.info()).base == "s"
+        assert len(await said(session)) == 4
+        back = await session.rewind("s#1")
+        assert await said(back) == [("user", "a")]
+        for wrong in ("s#9", "s#0", "nonsense", "s#x"):
+            with pytest.raises(NodeUnknown):
+                await session.fork(wrong, "g")
+        await app.delete_session("s")
+        assert len(await said(fork)) == 4
+
+
+@virtual
+async def test_a_call_and_its_results_are_not_torn_apart_by_a_fork() -> None:
+    @lash.tool
+    def now() -> str:
+        """Tell the time."""
+        return "noon"
+
+    agent = agent_of([Say(calls=[("now", {})]), "noon it is", "fine"], tools=[now])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("time?"))
+        with pytest.raises(NodeUnknown, match="s#3"):
+            await session.fork("s#2", "torn")
+        whole = await session.fork("s#3", "whole")
+        assert isinstance(await (await whole.send("go on")), Finished)
+
+
+@virtual
+async def test_a_closed_session_takes_nothing_more_and_stays_readable() -> None:
+    agent = agent_of([Say("a b c", pause_s=100), "x"])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        waiting = await session.send("later")
+        await asyncio.sleep(10)
+        await session.close()
+        outcome = await turn
+        assert isinstance(outcome, Stopped)
+        assert outcome.reason == "cancelled"
+        with pytest.raises(ProcessEnded):
+            await session.send("more")
+        await session.close()
+        ended = await waiting
+        assert isinstance(ended, Stopped)
+        assert await said(session) == [("user", "go")]
+
+
+@virtual
+async def test_a_deleted_session_is_gone_and_its_id_is_used_up() -> None:
+    agent = agent_of(["hi"])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("hello")
+        await turn
+        await app.delete_session("s")
+        await app.delete_session("s")
+        with pytest.raises(SessionUnknown):
+            await app.delete_session("never")
+        for asked in (session.history, session.usage, lambda: session.send("x"), lambda: app.session("s", agent)):
+            with pytest.raises(SessionDeleted):
+                await asked()
+        with pytest.raises(SessionDeleted):
+            await turn
+
+
+@virtual
+async def test_two_workers_share_sessions_and_no_turn_runs_twice() -> None:
+    store = memory()
+    model = ScriptedModel(always=Say("answer", pause_s=1))
+    agent = agent_of(model)
+    async with host(store, agent) as one, host(store, agent) as two:
+        sessions = [await one.session(f"s{number}", agent) for number in range(8)]
+        turns = [await session.send(f"{n}", key=f"k{n}") for n in range(3) for session in sessions]
+        again = [
+            await (await two.session(turn.session_id)).send(str(turn.item - 1), key=f"k{turn.item - 1}")
+            for turn in turns
+        ]
+        assert [turn.id for turn in again] == [turn.id for turn in turns]
+        await asyncio.gather(*[turn.outcome() for turn in (*turns, *again)])
+        assert len(model.requests) == 24
+        for session in sessions:
+            assert [text for role, text in await said(session) if role == "user"] == ["0", "1", "2"]
+
+
+@virtual
+async def test_an_agent_that_nobody_has_leaves_its_session_waiting() -> None:
+    store = memory()
+    agent = agent_of(["late"])
+    async with host(store, agent, worker=False) as front:
+        turn = await (await front.session("s", agent)).send("hello")
+        waiting = asyncio.create_task(turn.outcome())
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        async with host(store, agent):
+            assert isinstance(await waiting, Finished)
+
+
+def test_agents_are_checked_when_they_are_made() -> None:
+    for wrong in (7, "gpt", ":x", "openai:", None):
+        with pytest.raises(InvalidAgent, match="model"):
+            lash.Agent("a", model=wrong)  # type: ignore[call-overload]
+    with pytest.raises(InvalidAgent, match="tool"):
+        lash.Agent("a", model="x:y", tools=[print])  # type: ignore[list-item]
+    with pytest.raises(InvalidAgent, match="plugin"):
+        lash.Agent("a", model="x:y", plugins=[object()])  # type: ignore[list-item]
+    with pytest.raises(InvalidAgent, match="tool_calls"):
+        lash.Agent("a", model="x:y", limits=lash.TurnLimits(tool_calls=0))
+    with pytest.raises(InvalidAgent, match="instructions"):
+        lash.Agent("a", model="x:y", instructions=7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidName):
+        lash.Agent("", model="x:y")
+
+
+def test_an_unknown_model_is_refused_when_the_worker_opens(tmp_path: object) -> None:
+    agent = lash.Agent("a", model="nobody:m")
+
+    async def main() -> None:
+        async with lash.Runtime("memory://", engine="inline", agents=[agent]):
+            pass
+
+    with pytest.raises(ModelUnavailable, match="nobody"):
+        asyncio.run(main())
