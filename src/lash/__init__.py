@@ -5,38 +5,13 @@ Open one :class:`Runtime` on a database URL; whatever is started on it reaches e
 
 from __future__ import annotations
 
-from lash.abc.plugin import (
-    Abort,
-    Answer as ToolAnswer,
-    Deny,
-    Notify,
-    Plugin,
-    ReplaceArguments,
-    Say,
-    TurnView,
-)
-from lash.abc.provider import Provider
-from lash.abc.tool import Tool, ToolContext, tool
+import importlib
+from typing import TYPE_CHECKING
+
 from lash.core.event import Event
-from lash.core.message import Media, Message, Text, user
-from lash.core.model import ModelInfo, ModelSettings, Price, Usage
-from lash.core.observe import (
-    Committed,
-    Gap,
-    ModelFinished,
-    PluginEvent,
-    ReasoningDelta,
-    Reset,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
-    TurnEvent,
-)
 from lash.core.outcome import Failure, Status
 from lash.core.process import ProcessRecord
 from lash.core.retry import Retry
-from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput
-from lash.core.turn import TurnLimits
 from lash.errors import (
     AgentUnknown,
     AlreadyRegistered,
@@ -83,19 +58,63 @@ from lash.errors import (
     VersionMissing,
     WiringError,
 )  # fmt: skip
-from lash.runtime.agent import Agent
-from lash.runtime.asking import Answer
 from lash.runtime.context import Context
-from lash.runtime.contexts import SessionUsage
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Call, Process, process
 from lash.runtime.report import Report
-from lash.runtime.session import HistoryEntry, Session, SessionInfo
 from lash.runtime.steps import StepContext, current
-from lash.runtime.turn import Finished, Stopped, Turn
 from lash.wiring import Runtime
 
+if TYPE_CHECKING:
+    from lash.abc.plugin import Abort, Answer as ToolAnswer, Deny, Notify, Plugin, ReplaceArguments, Say, TurnView
+    from lash.abc.provider import Provider
+    from lash.abc.tool import Tool, ToolContext, tool
+    from lash.core.message import Media, Message, Text, user
+    from lash.core.model import ModelInfo, ModelSettings, Price, Usage
+    from lash.core.observe import (
+        Committed,
+        Gap,
+        ModelFinished,
+        PluginEvent,
+        ReasoningDelta,
+        Reset,
+        TextDelta,
+        ToolFinished,
+        ToolStarted,
+        TurnEvent,
+    )
+    from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput
+    from lash.core.turn import TurnLimits
+    from lash.runtime.agent import Agent
+    from lash.runtime.asking import Answer
+    from lash.runtime.contexts import SessionUsage
+    from lash.runtime.session import HistoryEntry, Session, SessionInfo
+    from lash.runtime.turn import Finished, Stopped, Turn
+
 __version__ = "0.1.0"
+
+LAZY = {
+    "lash.abc.plugin": "Abort ToolAnswer=Answer Deny Notify Plugin ReplaceArguments Say TurnView",
+    "lash.abc.provider": "Provider",
+    "lash.abc.tool": "Tool ToolContext tool",
+    "lash.core.message": "Media Message Text user",
+    "lash.core.model": "ModelInfo ModelSettings Price Usage",
+    "lash.core.observe": "Committed Gap ModelFinished PluginEvent ReasoningDelta Reset TextDelta ToolFinished "
+    "ToolStarted TurnEvent",
+    "lash.core.tool": "Fail Finish SwitchFrame ToolOutput",
+    "lash.core.turn": "TurnLimits",
+    "lash.runtime.agent": "Agent",
+    "lash.runtime.asking": "Answer",
+    "lash.runtime.contexts": "SessionUsage",
+    "lash.runtime.session": "HistoryEntry Session SessionInfo",
+    "lash.runtime.turn": "Finished Stopped Turn",
+}
+"""What agents need, by module: a worker of plain processes starts without it. ``A=B`` is ``B`` under another name."""
+PLACES = {
+    shown: (module, name or shown)
+    for module, names in LAZY.items()
+    for shown, _, name in (item.partition("=") for item in names.split())
+}
 
 __all__ = [
     "Abort", "Agent", "AgentUnknown", "AlreadyRegistered", "Answer", "AttachmentMissing", "BadCursor", "BadUrl", "Call",
@@ -112,3 +131,16 @@ __all__ = [
     "ToolFailed", "ToolFinished", "ToolOutput", "ToolStarted", "Turn", "TurnEvent", "TurnLimits", "TurnView", "Usage",
     "UsageError", "VersionMissing", "WiringError", "current", "process", "tool", "user",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in PLACES:
+        raise AttributeError(f"module 'lash' has no attribute {name!r}")
+    module, inner = PLACES[name]
+    value: object = getattr(importlib.import_module(module), inner)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PLACES})

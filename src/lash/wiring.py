@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lash.abc.engine import Engine
-from lash.abc.provider import Provider
 from lash.abc.store import Store
 from lash.core.schedule import Duration
 from lash.errors import BadUrl, InvalidArguments, RuntimeNotOpen
-from lash.modes.standard import Standard
-from lash.runtime.agent import Agent
-from lash.runtime.agents import Agents
 from lash.runtime.runtime import Runtime as Kernel
 from lash.runtime.settings import settings_of
 from lash.stores.naming import without_password
+
+if TYPE_CHECKING:
+    from lash.abc.provider import Provider
+    from lash.runtime.agent import Agent
+    from lash.runtime.agents import Agents
 
 Clock = Callable[[], int]
 
@@ -59,9 +60,7 @@ class Runtime(Kernel):
         self._words: Literal["local", "inline"] | None = engine if isinstance(engine, str) else None
         settings = settings_of(concurrency, lease_ttl, linger, resident, drain, host_profile, retention)
         store = store_of(url, clock)
-        known = Agents(Standard, provider_of)
-        for agent in agents:
-            known.add(agent)
+        known = agents_of(agents) if agents else None
         super().__init__(store, engine_of(engine, store), settings, worker, known)
 
     def move(self, url: str) -> None:
@@ -75,6 +74,17 @@ class Runtime(Kernel):
         if self._words is not None:
             self._parts.engine = engine_of(self._words, self._parts.store)
         self.url = url
+
+
+def agents_of(agents: Sequence[Agent[Any]]) -> Agents:
+    """Raises ``InvalidAgent``, ``AlreadyRegistered``."""
+    from lash.modes.standard import Standard
+    from lash.runtime.agents import Agents
+
+    known = Agents(Standard, provider_of)
+    for agent in agents:
+        known.add(agent)
+    return known
 
 
 def provider_of(prefix: str) -> Provider:

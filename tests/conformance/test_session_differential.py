@@ -101,7 +101,7 @@ class SessionWorld(World):
         self.ordinal += 1
         if draw < 0.35:
             ordinal = self.ordinal - rng.choice((0, 0, 0, 1))
-            turn = rng.choice((0, 0, self.turns.get(fence.row, 0)))  # a boundary is one of the turn at work
+            turn = rng.choice((0, 0, self.turns.get(fence.row, 0), rng.randint(1, 4)))
             return Take(fence, self.rank(fence), Entry(EntryKind.COMMAND, ordinal, "take"), turn, bool(turn))
         if draw < 0.45:
             return Stream(fence, self.ordinal, b'["piece"]')

@@ -39,6 +39,9 @@ class Agents:
         self.find_provider = find_provider
         self._by_name: dict[str, Agent[Any]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._by_name)
+
     def __iter__(self) -> Iterator[Agent[Any]]:
         return iter(self._by_name.values())
 

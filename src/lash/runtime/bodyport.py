@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from lash.abc.engine import Reply
-from lash.abc.provider import Provider
 from lash.abc.store import (
     Append,
     Appended,
@@ -31,7 +30,6 @@ from lash.core import codec
 from lash.core.effect import EffectKind, Entry
 from lash.core.event import Event
 from lash.core.ids import check_name, child_id, effect_key, scope_of
-from lash.core.model import ModelSettings
 from lash.core.outcome import Failure, Outcome, Status, outcome_of
 from lash.core.process import ProcessRecord, ProcessRow
 from lash.core.schedule import Duration, duration_ms
@@ -47,14 +45,18 @@ from lash.errors import (
     ProcessUnknown,
     UsageError,
 )  # fmt: skip
-from lash.runtime.agent import Agent
-from lash.runtime.asking import Answer, ask_model, run_turn
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
 from lash.runtime.specs import child_spec
 from lash.runtime.steps import StepCall, failure_payload
-from lash.runtime.turn import Finished, Stopped
+
+if TYPE_CHECKING:
+    from lash.abc.provider import Provider
+    from lash.core.model import ModelSettings
+    from lash.runtime.agent import Agent
+    from lash.runtime.asking import Answer
+    from lash.runtime.turn import Finished, Stopped
 
 T = TypeVar("T")
 COMMAND_ERRORS = {
@@ -220,6 +222,8 @@ class BodyPort:
         return await self._world.write(op)
 
     async def run_turn(self, agent: object, text: str, session: str | None) -> Finished[Any] | Stopped:
+        from lash.runtime.asking import run_turn
+
         self._run.inside("run")
         return await run_turn(self, self._world.agent_of(agent), text, session)
 
@@ -227,6 +231,8 @@ class BodyPort:
         self, model: str | tuple[Provider, str], prompt: str, instructions: str, output: object,
         settings: ModelSettings | None,
     ) -> Answer[Any]:  # fmt: skip
+        from lash.runtime.asking import ask_model
+
         self._run.inside("model")
         return await ask_model(self, model, prompt, instructions, output, settings)
 

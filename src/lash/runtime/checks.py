@@ -7,12 +7,14 @@ code version. All of it is infrastructure: the row stays claimable. Only what ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lash.core.process import ProcessRecord, ProcessSpec
 from lash.errors import DurableStoreRequired, InfrastructureError, LashError, VersionMissing
-from lash.runtime.agents import Running
 from lash.runtime.registry import Process
+
+if TYPE_CHECKING:
+    from lash.runtime.agents import Running
 
 Code: TypeAlias = "Process[..., Any] | Running"
 

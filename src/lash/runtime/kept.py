@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lash.core.lease import Lease, next_in_line
 from lash.core.process import ProcessRecord
-from lash.runtime.agents import Running
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.registry import Process
+
+if TYPE_CHECKING:
+    from lash.runtime.agents import Running
 
 
 @dataclass(slots=True, eq=False)

@@ -13,10 +13,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lash.abc.engine import Engine, Services
-from lash.abc.provider import Provider
 from lash.abc.sessions import CancelTurn, Commit, Delete, Post, Posted
 from lash.abc.store import (
     Append,
@@ -40,21 +39,21 @@ from lash.core.process import ProcessRow, ProcessSpec
 from lash.errors import InfrastructureError
 from lash.limits import STEP_THREADS_MAX
 from lash.runtime.access import StoreAccess
-from lash.runtime.agent import Agent
-from lash.runtime.agents import Agents
 from lash.runtime.batching import Batcher, settle_future
 from lash.runtime.checks import check_facets
-from lash.runtime.contexts import Contexts
 from lash.runtime.leases import Leases
-from lash.runtime.live import LiveTurns
 from lash.runtime.registry import Process, Registry
 from lash.runtime.rounds import Rounds
-from lash.runtime.sessionwork import Sessions
 from lash.runtime.settings import Settings
 from lash.runtime.standalone import about_this_process
-from lash.runtime.turnwaits import TurnWaits
 from lash.runtime.watch import Hub
 from lash.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from lash.abc.provider import Provider
+    from lash.runtime.agent import Agent
+    from lash.runtime.agents import Agents
+    from lash.runtime.sessionwork import Sessions
 
 WAKING = (Signal, Cancel, Finish, Close, Retry, Sweep, CancelTurn, Commit, Delete)
 """Operations after which a row may be ready or a leased one may have news."""
@@ -71,7 +70,7 @@ class Parts:
     settings: Settings
     registry: Registry
     app: object
-    agents: Agents
+    agents: Agents | None
     lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
 
 
@@ -88,8 +87,7 @@ class Opening:
         self.hub = Hub(self.store)
         self.batcher = Batcher(self.store, self._after_commit)
         self.app = parts.app
-        waits = TurnWaits(self.store, self.hub)
-        self.sessions = Sessions(parts.agents, Contexts(self.store), LiveTurns(), waits, self.store.blobs)
+        self._sessions: Sessions | None = None
         self.worker: Worker | None = None
         self.deps: Any = None
         self._making = asyncio.Lock()
@@ -109,7 +107,7 @@ class Opening:
         self.engine.bind(Services(self.store, self.batcher.submit, self.batcher.write, self._poke))
         self.hub.open()
         self._stack.push_async_callback(self.hub.close)
-        self._stack.push_async_callback(self.sessions.close)
+        self._stack.push_async_callback(self._close_sessions)
         self.store.listen(self._on_notice)
         if with_worker:
             await self._open_worker(driving=True)
@@ -147,10 +145,12 @@ class Opening:
             self.deps = await self._stack.enter_async_context(self.parts.lifespan(self.parts.app))
         owner = mint("w", self.now_ms(), os.urandom(8))
         worker = Worker(
-            owner, self.store, self.batcher, self.engine, self.registry, self.hub, self.settings, self, self.sessions
-        )
-        self._stack.push_async_callback(worker.sessions.close)
-        await worker.sessions.open()
+            owner, self.store, self.batcher, self.engine, self.registry, self.hub, self.settings, self,
+            self.sessions if self.parts.agents else None,
+        )  # fmt: skip
+        if worker.sessions is not None:
+            self._stack.push_async_callback(worker.sessions.close)
+            await worker.sessions.open()
         self._rounds = Rounds(worker, about_this_process(), driving)
         await self._rounds.open()
         self.worker = worker
@@ -162,7 +162,8 @@ class Opening:
 
     def post(self, op: Post, agent: str) -> asyncio.Future[Verdict]:
         """Queue an item of a session, alike: an idle one whose agent is here is leased and runs at once."""
-        return self._queue(op, self.worker is not None and self.worker.sessions.running(agent) is not None)
+        sessions = None if self.worker is None else self.worker.sessions
+        return self._queue(op, sessions is not None and sessions.running(agent) is not None)
 
     def _queue(self, op: Start | Post, here: bool) -> asyncio.Future[Verdict]:
         started: asyncio.Future[Verdict] = self._loop.create_future()
@@ -198,8 +199,21 @@ class Opening:
     def process_of(self, item: object) -> Process[..., Any]:
         return self.registry.of(item)  # type: ignore[arg-type]  # ``of`` refuses what is no process
 
+    @property
+    def sessions(self) -> Sessions:
+        """What is known of sessions here; made, and its code imported, for the first who wants it."""
+        if self._sessions is None:
+            from lash.runtime.sessionwork import sessions_of
+
+            self._sessions = sessions_of(self.parts.agents, self.store, self.hub)
+        return self._sessions
+
+    async def _close_sessions(self) -> None:
+        if self._sessions is not None:
+            await self._sessions.close()
+
     def agent_of(self, item: object) -> Agent[Any]:
-        return self.parts.agents.of(item)
+        return self.sessions.agents.of(item)
 
     def provider_of(self, agent: Agent[Any]) -> Provider:
         return self.sessions.provider_of(agent)

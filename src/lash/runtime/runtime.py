@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from lash.abc.engine import Engine
 from lash.abc.sessions import Post
@@ -24,23 +24,25 @@ from lash.core.schedule import Duration, duration_ms
 from lash.errors import InvalidArguments, ProcessConflict, RuntimeNotOpen
 from lash.limits import ATTEMPTS_MAX, PAGE_ROWS_MAX, PRUNE_PAGE
 from lash.runtime.access import StoreAccess, settle
-from lash.runtime.agent import Agent
-from lash.runtime.agents import Agents
 from lash.runtime.checks import check_facets
 from lash.runtime.context import Context
-from lash.runtime.door import SessionDoor
 from lash.runtime.handle import Handle
-from lash.runtime.live import LiveTurns
 from lash.runtime.opening import Opening, Parts
 from lash.runtime.registry import Call, Process, Registry, make_process
 from lash.runtime.report import Counters, Report
-from lash.runtime.session import Session, SessionInfo
 from lash.runtime.settings import Settings
 from lash.runtime.shapes import ANY
 from lash.runtime.specs import external_spec, process_spec
 from lash.runtime.standalone import serve
-from lash.runtime.turnwaits import TurnWaits
 from lash.runtime.watch import Hub
+
+if TYPE_CHECKING:
+    from lash.runtime.agent import Agent
+    from lash.runtime.agents import Agents
+    from lash.runtime.door import SessionDoor
+    from lash.runtime.live import LiveTurns
+    from lash.runtime.session import Session, SessionInfo
+    from lash.runtime.turnwaits import TurnWaits
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,8 +58,7 @@ class Runtime:
         check_facets(engine.durable, store.facets)
         self._registry = Registry()
         self._settings = settings
-        self._parts = Parts(store, engine, settings, self._registry, self, agents or Agents())
-        self._sessions = SessionDoor(self)
+        self._parts = Parts(store, engine, settings, self._registry, self, agents)
         self._with_worker = worker
         self._access = StoreAccess(self)
         self._opening: Opening | None = None
@@ -252,18 +253,23 @@ class Runtime:
         Without ``agent`` the session must be there. Raises ``AgentUnknown``, ``SessionConflict`` (it belongs to another
         agent), ``SessionDeleted``, ``SessionUnknown``, ``InvalidName``.
         """
-        return await self._sessions.open(id, agent)
+        return await self._door().open(id, agent)
 
     async def sessions(
         self, *, agent: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[SessionInfo]:
         """One page of sessions, newest first. ``after`` is the id of the last one of the page before."""
-        return await self._sessions.page(agent, after, limit)
+        return await self._door().page(agent, after, limit)
 
     async def delete_session(self, id: str) -> None:
         """Delete a session with its history, for ever: its id is not used again. What it had started is cancelled.
         Harmless when it is deleted already; raises ``SessionUnknown`` when it never was."""
-        await self._sessions.delete(id)
+        await self._door().delete(id)
+
+    def _door(self) -> SessionDoor:
+        from lash.runtime.door import SessionDoor  # whoever has no sessions need not wait for their code
+
+        return SessionDoor(self)
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -326,6 +332,10 @@ class Runtime:
 
     @property
     def agents(self) -> Agents:
+        if self._parts.agents is None:
+            from lash.runtime.agents import Agents
+
+            self._parts.agents = Agents()
         return self._parts.agents
 
     @property

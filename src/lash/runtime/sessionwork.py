@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lash.abc.plugin import Plugin
 from lash.abc.provider import Provider
 from lash.abc.sessions import Committed, HeadMoved, Stream, TurnConflict
-from lash.abc.store import BlobStore, Verdict
+from lash.abc.store import BlobStore, Store, Verdict
 from lash.core import codec
 from lash.core.effect import Entry
 from lash.core.lease import Lease
@@ -34,6 +34,7 @@ from lash.runtime.kept import Kept
 from lash.runtime.live import LiveTurn, LiveTurns
 from lash.runtime.turnrun import TurnEnd, TurnRun
 from lash.runtime.turnwaits import TurnWaits
+from lash.runtime.watch import Hub
 
 if TYPE_CHECKING:
     from lash.runtime.leases import Leases
@@ -71,6 +72,10 @@ class Sessions:
         providers = [*self.providers.values(), *(agent.provider for agent in self.agents if agent.provider is not None)]
         for provider in dict.fromkeys(providers):
             await provider.close()
+
+
+def sessions_of(agents: Agents | None, store: Store, hub: Hub) -> Sessions:
+    return Sessions(agents or Agents(), Contexts(store), LiveTurns(), TurnWaits(store, hub), store.blobs)
 
 
 class SessionWork:

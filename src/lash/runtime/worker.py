@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lash.abc.engine import Engine
 from lash.abc.store import (
@@ -31,7 +31,6 @@ from lash.core.process import PYTHON, Lane, ProcessRecord, ProcessRow, ProcessSp
 from lash.core.session import SESSION
 from lash.errors import Diverged, LashError, LeaseLost
 from lash.limits import CANCEL_GRACE_MS, CLAIM_PAGE_MAX
-from lash.runtime.agents import Running
 from lash.runtime.batching import Batcher
 from lash.runtime.bodyport import BodyPort, World
 from lash.runtime.bodyrun import BodyRun
@@ -43,9 +42,11 @@ from lash.runtime.leases import Leases
 from lash.runtime.performing import Performers
 from lash.runtime.registry import Process, Registry
 from lash.runtime.report import Report
-from lash.runtime.sessionwork import Sessions, SessionWork
 from lash.runtime.settings import Settings
 from lash.runtime.watch import Hub
+
+if TYPE_CHECKING:
+    from lash.runtime.sessionwork import Sessions, SessionWork
 
 log = logging.getLogger("lash.worker")
 FAULTS_KEPT = 1_000
@@ -64,7 +65,7 @@ class Worker:
         hub: Hub,
         settings: Settings,
         world: World,
-        sessions: Sessions,
+        sessions: Sessions | None,
     ) -> None:
         self.store = store
         self.batcher = batcher
@@ -74,7 +75,12 @@ class Worker:
         self.settings = settings
         self.world = world
         self.leases = Leases(owner, batcher, engine, hub, settings, world)
-        self.sessions = SessionWork(self.leases, batcher, sessions, world)
+        self.sessions: SessionWork | None = None
+        """Where this runtime has agents; their code is not even imported where it has none."""
+        if sessions is not None:
+            from lash.runtime.sessionwork import SessionWork
+
+            self.sessions = SessionWork(self.leases, batcher, sessions, world)
         self.context = copy_context()
         self.performers = Performers(asyncio.get_running_loop(), self.context)
         self.begin = self.performers.begin
@@ -90,13 +96,13 @@ class Worker:
         """The queues this worker serves: each registered version, in its own host profile and in the empty one."""
         profiles = dict.fromkeys((self.settings.host_profile, ""))
         processes = [Lane(profile, PYTHON, item.name, item.version) for item in self.registry for profile in profiles]
-        return processes + self.sessions.lanes(list(profiles))
+        return processes if self.sessions is None else processes + self.sessions.lanes(list(profiles))
 
     def code_of(self, spec: ProcessSpec) -> Code | None:
         """The code of a row, if it is here."""
         if spec.kind == PYTHON:
             return self.registry.exact(spec.name, spec.version)
-        return self.sessions.running(spec.name) if spec.kind == SESSION else None
+        return self.sessions.running(spec.name) if spec.kind == SESSION and self.sessions is not None else None
 
     # Claiming ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +221,7 @@ class Worker:
         """Any other body hears its whole history."""
         try:
             history = await self.engine.history(run, 0)
-            if isinstance(kept.process, Running):
+            if self.sessions is not None and kept.process is not None and not isinstance(kept.process, Process):
                 await self.sessions.begin(kept, run, kept.process, history)
             elif self.leases.still(kept):
                 self._begin(kept, run, history)
@@ -281,9 +287,10 @@ class Worker:
         if kept is None or kept.process is None:
             return
         self.leases.counters.performed_steps += run.performed
-        if isinstance(kept.process, Running):
+        if self.sessions is not None and not isinstance(kept.process, Process):
             self.sessions.ended(kept, run)
             return
+        assert isinstance(kept.process, Process)
         outcome = ending_of(run, kept.process.signature.result)
         if isinstance(outcome, ContinueAsNew):
             self._continue(kept, outcome.args_json)
@@ -318,7 +325,7 @@ class Worker:
             return
         if run.cancelled_ms is not None and self.world.now_ms() >= run.cancelled_ms + CANCEL_GRACE_MS:
             run.close()
-            if isinstance(kept.process, Running):
+            if not isinstance(kept.process, Process):
                 self.leases.give_back(kept, TimeoutError("The turn did not end when it was cancelled."))
             else:
                 self.leases.finish(kept, Cancelled(run.cancel_reason))

@@ -39,7 +39,7 @@ from lash.core.process import lane_of, new_record
 from lash.core.schedule import takeover_pause_ms
 from lash.core.session import TURN_PREFIX
 from lash.stores import facts
-from lash.stores.memory_sessions import perform_session, reply_of_turn
+from lash.stores.memory_sessions import perform_session, reply_of_turn, rest
 from lash.stores.memory_tables import Held, Tables
 
 Fenced: TypeAlias = (
@@ -275,7 +275,10 @@ def release(t: Tables, held: Held, op: ops.Release) -> Done:
         held.faults += 1
         if op.blocked != held.record.blocked:
             t.tell(held, ev.BLOCKED, facts.blocked(op.blocked))
-    t.give_back(held, None if t.sessions.has_nothing_to_do(held.row) else t.now_ms + op.pause_ms)
+    if t.sessions.has_nothing_to_do(held.row):
+        rest(t, held)
+    else:
+        t.give_back(held, t.now_ms + op.pause_ms)
     return Done()
 
 

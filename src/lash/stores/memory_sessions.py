@@ -134,6 +134,8 @@ def take(t: Tables, held: Held, op: ops.Take) -> Recorded:
     if facts.identity(op.entry) not in {facts.identity(entry) for entry in held.after(op.seen)}:
         pending = chat.in_state("pending")
         chosen = [item for item in pending if item.delivery == "earliest_boundary"]
+        if op.turn and not any(item.turn == op.turn for item in chat.in_state("taken")):
+            chosen = []  # no such turn is at work
         if not op.turn and (taken := chat.in_state("taken")):
             chosen = taken  # by an earlier try of this turn, whose journal was cut
         elif not op.boundary and pending and pending[0].delivery == "next_turn":
@@ -174,8 +176,19 @@ def cancel_turn(t: Tables, op: ops.CancelTurn) -> Done | Withdrawn | Late | Ende
     t.stirred = True
     answer(t, held, [item.number], op.receipt)
     if held.owner is None and held.record.waiting is None and not chat.in_state("pending", "taken"):
-        t.place(held)  # ready for nothing but this
+        rest(t, held)
     return Withdrawn(record)
+
+
+def rest(t: Tables, held: Held) -> None:
+    """Nothing is left to do: idle, or ended where that was asked for."""
+    request = held.record.cancel_requested
+    if request is not None:
+        t.end(held, Cancelled(request.reason))
+    elif held.owner is not None:
+        t.give_back(held, None)
+    else:
+        t.place(held)
 
 
 # Turns -------------------------------------------------------------------------------------------------------------

@@ -72,6 +72,16 @@ def is_session(tx: Transaction, hot: Hot) -> bool:
     return tx.lane(hot.lane).kind == SESSION
 
 
+def rest(tx: Transaction, hot: Hot) -> None:
+    """Nothing is left to do for a session: idle, or ended where that was asked for."""
+    if hot.cancel_ms is not None:
+        end(tx, hot, Cancelled(hot.cancel_reason or ""))
+    elif hot.state == LEASED:
+        tx.give_back(hot, None)
+    else:
+        hot.state, hot.wake_ms = IDLE, None
+
+
 def at_rest(tx: Transaction, hot: Hot) -> bool:
     """A session nobody has, with nothing due and nothing waited for."""
     return hot.state == IDLE and hot.waiting_on is None and not hot.status and is_session(tx, hot)

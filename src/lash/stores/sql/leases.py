@@ -29,7 +29,7 @@ from lash.core.schedule import takeover_pause_ms
 from lash.limits import BACKOFF_MAX_MS
 from lash.stores import facts
 from lash.stores.sql import journal
-from lash.stores.sql.endings import end, is_session
+from lash.stores.sql.endings import end, is_session, rest
 from lash.stores.sql.rows import LEASED, TIMED, Hot, beside, unpack_record
 from lash.stores.sql.transaction import Transaction
 
@@ -151,8 +151,10 @@ def release(tx: Transaction, op: Release) -> Done | Stale:
         if op.blocked != Blocked(hot.blocked_reason or "", hot.blocked_detail or "", hot.blocked_hash or ""):
             tx.tell(hot, ev.BLOCKED, facts.blocked(op.blocked))
             hot.blocked_reason, hot.blocked_detail, hot.blocked_hash = op.blocked
-    nothing_to_do = is_session(tx, hot) and (chat := tx.chat(hot.row)) is not None and not tx.undone(chat)
-    tx.give_back(hot, None if nothing_to_do else tx.now_ms + op.pause_ms)
+    if is_session(tx, hot) and (chat := tx.chat(hot.row)) is not None and not tx.undone(chat):
+        rest(tx, hot)
+    else:
+        tx.give_back(hot, tx.now_ms + op.pause_ms)
     return Done()
 
 

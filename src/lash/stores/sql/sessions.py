@@ -29,7 +29,7 @@ from lash.core.session import (
 )
 from lash.stores import facts
 from lash.stores.sql.chats import Chat, NewNodes
-from lash.stores.sql.endings import answer_turns, at_rest, cancel_children, end, end_alone
+from lash.stores.sql.endings import answer_turns, at_rest, cancel_children, end, end_alone, rest
 from lash.stores.sql.leases import lease
 from lash.stores.sql.processes import fresh_row, started_before
 from lash.stores.sql.rows import IDLE, LEASED, STATUSES, Hot
@@ -117,6 +117,8 @@ def take(tx: Transaction, op: ops.Take) -> Recorded | Stale:
     if facts.identity(op.entry) not in {facts.identity(entry) for entry in recorded}:
         pending = in_state(tx, chat, "pending")
         chosen = [item for item in pending if item.delivery == "earliest_boundary"]
+        if op.turn and not any(item.turn == op.turn for item in in_state(tx, chat, "taken")):
+            chosen = []  # no such turn is at work
         if not op.turn and (taken := in_state(tx, chat, "taken")):
             chosen = taken  # by an earlier try of this turn, whose journal was cut
         elif not op.boundary and pending and pending[0].delivery == "next_turn":
@@ -162,7 +164,7 @@ def cancel_turn(tx: Transaction, op: ops.CancelTurn) -> Done | Withdrawn | Late 
     tx.stirred = True
     answer_turns(tx, hot, [item.number], op.receipt)
     if hot.state != LEASED and hot.waiting_on is None and not tx.undone(chat):
-        hot.state, hot.wake_ms = IDLE, None  # ready for nothing but this
+        rest(tx, hot)
     return Withdrawn(record)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lash.abc.sessions import CancelTurn, Committed, Late, Withdrawn
-from lash.abc.store import Appended, Cancel, Count, Done, Ended, Park, Start, Started, Sweep, Unknown
+from lash.abc.store import Appended, Cancel, Count, Done, Ended, Park, Release, Start, Started, Sweep, Unknown
 from lash.core.effect import EntryKind
 from lash.core.outcome import Cancelled, Status
 from lash.core.process import Waiting
@@ -139,6 +139,24 @@ async def a_session_at_rest_is_cancelled_at_once(s: Stage) -> None:
     equal((await s.do(op, Late)).record, (await s.store.turns((await session(s, "used")).process.row, 0, 1))[0], "late")
     op = CancelTurn("session:used", None, "stop", NEVER)
     equal(await s.do(op, Ended), Ended(Cancelled("enough")), "nothing at work any more")
+
+
+@case
+async def a_session_asked_to_end_ends_when_nothing_is_left_to_do(s: Stage) -> None:
+    """It was at work or ready when it was asked; its last item is withdrawn, or its worker finds none."""
+    await opened(s)
+    await turn(s, "s", *messages("a"))
+    await posted(s)
+    await s.do(Cancel("session:s", "enough"), Appended)
+    equal((await s.row("session:s")).record.status, Status.RUNNING, "an item is pending")
+    await s.do(withdrawing(2), Withdrawn)
+    equal((await s.row("session:s")).record.outcome, Cancelled("enough"), "ended")
+    await opened(s, "t")
+    fence = await leased(s, "t")
+    await s.do(Cancel("session:t", "enough"), Appended)
+    await s.do(CancelTurn("session:t", 1, "never mind", NEVER), Withdrawn)
+    await s.do(Release(fence), Done)
+    equal((await s.row("session:t")).record.outcome, Cancelled("enough"), "ended by the release")
 
 
 @case
