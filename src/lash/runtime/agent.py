@@ -15,7 +15,7 @@ from lash.abc.plugin import Plugin, TurnView
 from lash.abc.provider import Provider
 from lash.abc.tool import AnyTool, Tool
 from lash.core.ids import check_name
-from lash.core.model import ModelSettings
+from lash.core.model import ModelInfo, ModelSettings
 from lash.core.retry import Retry
 from lash.core.turn import Mode, TurnLimits
 from lash.errors import InvalidAgent, LashError
@@ -35,7 +35,8 @@ class Agent(Generic[T]):
     """``model``: ``"<provider>:<model>"`` such as ``"openai:gpt-5-mini"``, or a provider object with a model's name
     (``(provider, "name")``). ``instructions``: text, or a function of the turn that returns it. ``tools``: functions
     decorated with ``@lash.tool``. ``output``: the type of the final answer; without one it is the text. ``retry``: of
-    model calls that a provider says may be tried again; its own wish for a pause is heeded. Raises ``InvalidAgent``.
+    model calls that a provider says may be tried again; its own wish for a pause is heeded. ``info``: what the model can
+    do and costs, where the catalog does not know it. Raises ``InvalidAgent``.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Agent(Generic[T]):
     limits: TurnLimits
     settings: ModelSettings
     retry: Retry
+    info: ModelInfo | None
     mode: Mode | None
     hooked: dict[str, tuple[Plugin, ...]] = field(repr=False)
     """By hook: the plugins that have it, in order."""
@@ -64,6 +66,7 @@ class Agent(Generic[T]):
         limits: TurnLimits | None = None,
         settings: ModelSettings | None = None,
         retry: Retry | None = None,
+        info: ModelInfo | None = None,
         mode: Mode | None = None,
     ) -> None: ...
 
@@ -80,6 +83,7 @@ class Agent(Generic[T]):
         limits: TurnLimits | None = None,
         settings: ModelSettings | None = None,
         retry: Retry | None = None,
+        info: ModelInfo | None = None,
         mode: Mode | None = None,
     ) -> None: ...
 
@@ -95,6 +99,7 @@ class Agent(Generic[T]):
         limits: TurnLimits | None = None,
         settings: ModelSettings | None = None,
         retry: Retry | None = None,
+        info: ModelInfo | None = None,
         mode: Mode | None = None,
     ) -> None:
         def put(field_name: str, value: object) -> None:
@@ -111,6 +116,7 @@ class Agent(Generic[T]):
         put("limits", checked_limits(name, limits or TurnLimits()))
         put("settings", settings or ModelSettings())
         put("retry", retry or MODEL_RETRY)
+        put("info", info)
         put("mode", mode)
         put("hooked", hooks_of(self.plugins))
         if output is not None:
@@ -136,7 +142,10 @@ class Agent(Generic[T]):
     @property
     def code_hash(self) -> str:
         """A blocked session is taken up again by a worker whose agent differs in this."""
-        told = repr((self.model, self.instructions, [tool.spec for tool in self.tools], [p.id for p in self.plugins]))
+        instructions = self.instructions
+        if not isinstance(instructions, str):
+            instructions = str(getattr(instructions, "__qualname__", type(instructions).__qualname__))
+        told = repr((self.model, instructions, [tool.spec for tool in self.tools], [p.id for p in self.plugins]))
         return hashlib.blake2b(told.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
     def has(self, hook: str) -> bool:

@@ -111,7 +111,7 @@ class Running:
         self.agent = agent
         self.provider = provider
         self.model = agent.model.partition(":")[2]
-        self.info: ModelInfo = provider.info(self.model)
+        self.info: ModelInfo = agent.info or provider.info(self.model)
         self.output = output_spec(agent)
         self.mode = agents.mode_of(agent)
         self.blobs = blobs

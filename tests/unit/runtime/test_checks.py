@@ -23,7 +23,7 @@ from lash.stores.memory import MemoryStore
 from lash.testing import simulate
 from tests.unit.runtime.kit import app_on, memory, row_of, types_of, virtual
 
-FACETS = ("attachment_store", "artifact_store", "process_registry")
+FACETS = ("attachment_store", "artifact_store", "session_store", "process_registry")
 ALL_DURABLE = dict.fromkeys(FACETS, True)
 
 
