@@ -35,8 +35,8 @@ class Agent(Generic[T]):
     """``model``: ``"<provider>:<model>"`` such as ``"openai:gpt-5-mini"``, or a provider object with a model's name
     (``(provider, "name")``). ``instructions``: text, or a function of the turn that returns it. ``tools``: functions
     decorated with ``@lash.tool``. ``output``: the type of the final answer; without one it is the text. ``retry``: of
-    model calls that a provider says may be tried again; its own wish for a pause is heeded. ``info``: what the model can
-    do and costs, where the catalog does not know it. Raises ``InvalidAgent``.
+    model calls that a provider says may be tried again; its own wish for a pause is heeded. ``info``: what the model
+    can do and costs, where the catalog does not know it. Raises ``InvalidAgent``.
     """
 
     name: str

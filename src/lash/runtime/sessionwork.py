@@ -165,7 +165,7 @@ class SessionWork:
                 leases.counters.turns += 1
                 self.contexts.committed(process_id, end.start, end.nodes, end.usage, end.said)
                 end.live.ended(end.outcome, end.receipt.usage)
-                self.waits.settled(process_id, kept.lease.row, end.items, verdict.record)
+                self.waits.settled(process_id, kept.lease.row, end.items, verdict.record, end.outcome)
                 leases.forget(kept)
                 leases.hub.changed() if kept.record.cancel_requested else leases.hub.written()
                 if "committed" in end.scene.agent.hooked:

@@ -9,6 +9,7 @@ once is preceded by a recorded intent: whoever finds the intent of a lost lease 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -109,7 +110,9 @@ async def invoke(job: ToolJob, arguments: dict[str, Any]) -> object:
         return await tool.invoke(context, arguments)
     variables = copy_context()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(job.running.threads(), variables.run, partial(tool.invoke, context, arguments))
+    call = partial(tool.invoke, context, arguments)
+    value = await loop.run_in_executor(job.running.threads(), variables.run, call)
+    return await value if inspect.isawaitable(value) else value
 
 
 class CallPort:

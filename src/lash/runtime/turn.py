@@ -16,7 +16,7 @@ from lash.core import codec
 from lash.core.model import Usage
 from lash.core.observe import TurnEvent, seen_of
 from lash.core.session import TurnRecord, session_id_of
-from lash.core.turn import Finished as PlainFinished, StopCause, Stopped as PlainStopped, Switched
+from lash.core.turn import Finished as PlainFinished, Outcome, StopCause, Stopped as PlainStopped, Switched
 from lash.errors import StoreUnavailable
 from lash.runtime.frames import follow_key
 from lash.runtime.pictures import Place, Watched, committed_nodes, find_item, gone, observe
@@ -93,14 +93,11 @@ class Turn(Generic[T_co]):
         """
         item = self.item
         while True:
-            record = await self._opened.waits.wait(Awaited(self._place.row, self._place.process_id, item))
+            record, outcome = await self._opened.waits.wait(Awaited(self._place.row, self._place.process_id, item))
             receipt = decode_receipt(record.receipt)
             if not isinstance(receipt.outcome, Switched):
-                return await self._read(record, receipt)
+                return await read_outcome(self._opened.store, self._place, record, receipt, self._shape, outcome)
             item = await following_item(self._opened.store, self._place, record)
-
-    async def _read(self, record: TurnRecord, receipt: Receipt) -> Finished[T_co] | Stopped:
-        return await read_outcome(self._opened.store, self._place, record, receipt, self._shape)
 
     async def stream(self, after: str | None = None) -> AsyncIterator[TurnEvent]:
         """What happens in the turn, from its beginning or behind a cursor, up to its ``Committed``.
@@ -146,12 +143,13 @@ async def cancel_item(opened: Opened, place: Place, item: int | None, reason: st
 
 
 async def read_outcome(
-    store: Store, place: Place, record: TurnRecord, receipt: Receipt, shape: Shape
+    store: Store, place: Place, record: TurnRecord, receipt: Receipt, shape: Shape, outcome: Outcome | None = None
 ) -> Finished[Any] | Stopped:
-    """A turn's record as its outcome, typed."""
+    """A turn's record as its outcome, typed; read from its nodes unless ``outcome`` is given."""
     turn_id = f"{session_id_of(place.process_id)}/{record.number}"
-    nodes = await committed_nodes(store, place.row, record) if receipt.text_node else []
-    outcome = with_text(receipt, nodes)
+    if outcome is None:
+        nodes = await committed_nodes(store, place.row, record) if receipt.text_node else []
+        outcome = with_text(receipt, nodes)
     if isinstance(outcome, PlainFinished):
         value = outcome.text if outcome.value is None else typed(shape, outcome.value)
         return Finished(value, outcome.text, receipt.usage, turn_id)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from lash.abc.store import Store
 from lash.core.session import TurnRecord
+from lash.core.turn import Outcome
 from lash.errors import InfrastructureError, RuntimeNotOpen, SessionDeleted
 from lash.limits import SAFETY_POLL_MS
 from lash.runtime.pictures import Place, find_item, record_of
@@ -27,13 +28,19 @@ class Awaited(NamedTuple):
     item: int
 
 
+class Ended(NamedTuple):
+    record: TurnRecord
+    outcome: Outcome | None
+    """Text and value included; None: to be read from the nodes."""
+
+
 class TurnWaits:
     """One per opened runtime. ``open`` it on the loop."""
 
     def __init__(self, store: Store, hub: Hub) -> None:
         self._store = store
         self._hub = hub
-        self._waiters: dict[Awaited, set[asyncio.Future[TurnRecord]]] = {}
+        self._waiters: dict[Awaited, set[asyncio.Future[Ended]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -47,16 +54,18 @@ class TurnWaits:
                         RuntimeNotOpen("The runtime was closed while a turn was awaited. It goes on; await it again.")
                     )
 
-    def settled(self, process_id: str, row: int, items: Iterable[int], record: TurnRecord) -> None:
-        """These items were consumed by a commit made here."""
+    def settled(
+        self, process_id: str, row: int, items: Iterable[int], record: TurnRecord, outcome: Outcome | None = None
+    ) -> None:
+        """These items were consumed by this turn, whose whole ``outcome`` is known if it was committed here."""
         for item in items:
             for future in self._waiters.get(Awaited(row, process_id, item), ()):
                 if not future.done():
-                    future.set_result(record)
+                    future.set_result(Ended(record, outcome))
 
-    async def wait(self, awaited: Awaited) -> TurnRecord:
-        """The record of the turn that consumed an item. Raises ``SessionDeleted``."""
-        future: asyncio.Future[TurnRecord] = asyncio.get_running_loop().create_future()
+    async def wait(self, awaited: Awaited) -> Ended:
+        """The turn that consumed an item. Raises ``SessionDeleted``."""
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(awaited, set()).add(future)
         try:
             if awaited.process_id not in self._hub.ours:

@@ -72,7 +72,10 @@ class ChatPicture(SessionRows):
         self.touched_chats: dict[int, Chat] = {}
 
     def chat(self, row: int) -> Chat | None:
-        if row not in self.chats:
+        if row not in self.chats and (kept := self.facts.kept_chat(row)) is not None:
+            chat = self.chats[row] = chat_of(kept.columns, ())
+            chat.undone = dict(kept.undone)
+        elif row not in self.chats:
             fetched = cast("tuple[Columns, list[Columns]] | None", self.facts.ask("chat", row))
             self.chats[row] = None if fetched is None else chat_of(*fetched)
         return self.chats[row]

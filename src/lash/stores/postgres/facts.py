@@ -8,9 +8,11 @@ unchanged at the commit knows that nothing of it has changed.
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
+from lash.core.session import Item
 from lash.stores.postgres.columns import ID, STATE, VERSION
+from lash.stores.sql.chats import Chat
 from lash.stores.sql.lanes import LaneBook
 from lash.stores.sql.rows import LEASED, Columns
 
@@ -34,6 +36,14 @@ class Changed(Exception):
     """Somebody else changed what is being decided on; nothing was written."""
 
 
+class KeptChat(NamedTuple):
+    """A session as it stood beside this version of its row."""
+
+    version: int
+    columns: Columns
+    undone: tuple[tuple[int, Item], ...]
+
+
 class Known(LaneBook):
     """What a writer remembers between transactions: the rows leased through it, and the lanes.
 
@@ -44,12 +54,17 @@ class Known(LaneBook):
         super().__init__()
         self.rows: dict[int, Columns] = {}
         self.ids: dict[str, int] = {}
+        self.chats: dict[int, KeptChat] = {}
 
     def settle(self, row: int, columns: Columns) -> None:
         """``columns`` were committed. Kept only while the row is leased: a parked row must cost nothing."""
         if columns[STATE] == LEASED:
             if len(self.rows) >= ROWS_MAX:
                 self.clear()
+            if (kept := self.chats.get(row)) is not None and columns[VERSION] == kept.version + 1:
+                self.chats[row] = kept._replace(
+                    version=kept.version + 1
+                )  # one write since, and it left the session alone
             self.rows[row] = columns
             self.ids[cast(str, columns[ID])] = row
         else:
@@ -57,12 +72,20 @@ class Known(LaneBook):
 
     def forget(self, row: int) -> None:
         columns = self.rows.pop(row, None)
+        self.chats.pop(row, None)
         if columns is not None:
             self.ids.pop(cast(str, columns[ID]), None)
 
     def clear(self) -> None:
         self.rows.clear()
         self.ids.clear()
+        self.chats.clear()
+
+    def keep_chat(self, chat: Chat) -> None:
+        """It was committed as it is now, beside its row. Forgotten with the row."""
+        if (columns := self.rows.get(chat.row)) is not None:
+            version = cast(int, columns[VERSION])
+            self.chats[chat.row] = KeptChat(version, (chat.row, chat.name, *chat.columns()), tuple(chat.undone.items()))
 
 
 class Facts:
@@ -88,6 +111,12 @@ class Facts:
         except KeyError:
             self.needs[need] = None
             raise Missing from None
+
+    def kept_chat(self, row: int) -> KeptChat | None:
+        """The session of a remembered row, where it is remembered too. The row's version guards both."""
+        kept = self.known.chats.get(row) if row in self.trusted else None
+        columns = self._rows.get(row)
+        return kept if kept is not None and columns is not None and columns[VERSION] == kept.version else None
 
     def row(self, row: int) -> Columns | None:
         if self.has_row(row):

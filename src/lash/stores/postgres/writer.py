@@ -177,6 +177,9 @@ class Writer:
                 raise Unsure from error
         for row, columns in writes.settled():
             self.known.settle(row, columns)
+        for chat in picture.chats.values():
+            if chat is not None:
+                self.known.keep_chat(chat)
 
     async def close(self) -> None:
         """After the batch under way."""

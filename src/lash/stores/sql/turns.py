@@ -21,6 +21,9 @@ def item_of_key(tx: Transaction, chat: Chat, key: str) -> tuple[Item, str] | Non
 
 
 def turn_of(tx: Transaction, chat: Chat, number: int) -> TurnRecord | None:
+    item = tx.undone(chat).get(number)
+    if item is not None and item.state == "taken" and item.turn == number:
+        return None  # at work
     return chat.records.get(number) or tx.turn(chat, number)
 
 
