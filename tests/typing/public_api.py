@@ -61,6 +61,18 @@ async def unregistered(ctx: lash.Context) -> None:
     await ctx.emit("noticed", {"a": 1})
 
 
+@lash.tool
+async def find_receipt(ctx: lash.ToolContext, order: str) -> Receipt:
+    """Find the receipt of an order."""
+    return Receipt(order)
+
+
+@lash.tool(name="net", effect="pure", retry=3, timeout="2s")
+def net_of(cents: int, vat: float = 0.19) -> int:
+    """Without the tax."""
+    return round(cents / (1 + vat))
+
+
 @app.lifespan
 @asynccontextmanager
 async def resources(runtime: Any) -> AsyncGenerator[dict[str, str], None]:
@@ -84,3 +96,9 @@ async def main() -> None:
             assert_type(event, lash.Event)
         assert_type(await app.drive(), lash.Report)
         assert_type(lash.current().idempotency_key, str)
+
+
+async def calling_tools(ctx: lash.ToolContext) -> None:
+    assert_type(await find_receipt(ctx, "o-1"), Receipt)
+    assert_type(net_of(119), int)
+    assert_type(await ctx.put(b"...", "image/png"), lash.Media)

@@ -22,6 +22,16 @@ async def main() -> None:
     print(text)
 
 
+@lash.tool
+def double(number: int) -> int:
+    """Twice as much."""
+    return 2 * number
+
+
+double("2")  # wrong
+lash.tool(effect="twice")  # wrong
+
+
 @app.process  # wrong
 def not_async(ctx: lash.Context) -> int:
     return 1

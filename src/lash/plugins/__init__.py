@@ -1,0 +1,5 @@
+"""Plugins that come with lash. Each stands on the interfaces alone, and imports nothing heavy before it is used.
+
+``lash.plugins.files.Files``, ``.search.Search``, ``.patch.Patch`` and ``.shell.Shell`` are tools on one folder, which
+docs/tools.md describes.
+"""
