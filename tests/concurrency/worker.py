@@ -16,6 +16,7 @@ from pathlib import Path
 import lash
 from lash.runtime.standalone import serve
 from lash.stores.sqlite import SqliteStore
+from tests.concurrency.chatting import AGENT
 from tests.concurrency.jobs import PROCESSES
 
 
@@ -47,7 +48,7 @@ def main(url: str, report: str, options: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = json.loads(options)
     in_thread = bool(settings.pop("in_thread", False))
-    app = lash.Runtime(url, **settings)
+    app = lash.Runtime(url, agents=[AGENT], **settings)
     for process in PROCESSES:
         app.include(process)
     asyncio.run(serve(Reporting(app, Path(report), in_thread)))
