@@ -30,7 +30,7 @@ PUBLIC = """
     Agent Session Turn Finished Stopped TurnLimits Answer HistoryEntry SessionInfo SessionUsage Usage ModelSettings
     ModelInfo Price Provider Message Media Text user
     tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame
-    Plugin TurnView Abort Deny ToolAnswer ReplaceArguments Say Notify
+    Plugin TurnView Abort Compact Deny ToolAnswer ReplaceArguments Say Notify
     TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Committed Gap
     InvalidAgent AgentUnknown SessionUnknown SessionDeleted SessionConflict InputConflict NodeUnknown BadCursor
     AttachmentMissing ModelUnavailable ProviderError

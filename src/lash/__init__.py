@@ -66,7 +66,17 @@ from lash.runtime.steps import StepContext, current
 from lash.wiring import Runtime
 
 if TYPE_CHECKING:
-    from lash.abc.plugin import Abort, Answer as ToolAnswer, Deny, Notify, Plugin, ReplaceArguments, Say, TurnView
+    from lash.abc.plugin import (
+        Abort,
+        Answer as ToolAnswer,
+        Compact,
+        Deny,
+        Notify,
+        Plugin,
+        ReplaceArguments,
+        Say,
+        TurnView,
+    )
     from lash.abc.provider import Provider
     from lash.abc.tool import Tool, ToolContext, tool
     from lash.core.message import Media, Message, Text, user
@@ -94,7 +104,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 LAZY = {
-    "lash.abc.plugin": "Abort ToolAnswer=Answer Deny Notify Plugin ReplaceArguments Say TurnView",
+    "lash.abc.plugin": "Abort ToolAnswer=Answer Compact Deny Notify Plugin ReplaceArguments Say TurnView",
     "lash.abc.provider": "Provider",
     "lash.abc.tool": "Tool ToolContext tool",
     "lash.core.message": "Media Message Text user",
@@ -118,11 +128,11 @@ PLACES = {
 
 __all__ = [
     "Abort", "Agent", "AgentUnknown", "AlreadyRegistered", "Answer", "AttachmentMissing", "BadCursor", "BadUrl", "Call",
-    "Committed", "Context", "Deny", "Diverged", "DurableStoreRequired", "Event", "EventConflict", "Fail", "Failure",
-    "Finish", "Finished", "Gap", "Handle", "HistoryEntry", "InfrastructureError", "InputConflict", "InvalidAgent",
-    "InvalidArguments", "InvalidName", "InvalidValue", "LashError", "LeaseLost", "Media", "Message", "ModelFinished",
-    "ModelInfo", "ModelSettings", "ModelUnavailable", "NodeUnknown", "NotADatabase", "NotAuthorised", "NotCompleted",
-    "NotInProcess", "NotInStep", "NotRegistered", "Notify", "Plugin", "PluginEvent", "Price", "Process",
+    "Committed", "Compact", "Context", "Deny", "Diverged", "DurableStoreRequired", "Event", "EventConflict", "Fail",
+    "Failure", "Finish", "Finished", "Gap", "Handle", "HistoryEntry", "InfrastructureError", "InputConflict",
+    "InvalidAgent", "InvalidArguments", "InvalidName", "InvalidValue", "LashError", "LeaseLost", "Media", "Message",
+    "ModelFinished", "ModelInfo", "ModelSettings", "ModelUnavailable", "NodeUnknown", "NotADatabase", "NotAuthorised",
+    "NotCompleted", "NotInProcess", "NotInStep", "NotRegistered", "Notify", "Plugin", "PluginEvent", "Price", "Process",
     "ProcessAbandoned", "ProcessCancelled", "ProcessConflict", "ProcessEnded", "ProcessFailed", "ProcessPruned",
     "ProcessRecord", "ProcessUnknown", "Provider", "ProviderError", "ReasoningDelta", "ReplaceArguments", "Report",
     "Reset", "Retry", "Runtime", "RuntimeNotOpen", "Say", "Session", "SessionConflict", "SessionDeleted", "SessionInfo",

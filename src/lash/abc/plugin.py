@@ -68,7 +68,14 @@ class Notify:
     payload: object = None
 
 
-Decision: TypeAlias = Abort | Deny | Answer | ReplaceArguments | Say | Notify
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Have the conversation summed up before the next turn, as ``session.compact(focus)`` does. ``after_turn`` only."""
+
+    focus: str = ""
+
+
+Decision: TypeAlias = Abort | Deny | Answer | ReplaceArguments | Say | Notify | Compact
 Decisions: TypeAlias = "Sequence[Decision] | Decision | None"
 
 
@@ -141,7 +148,7 @@ class Plugin:
         """Between the parts of a turn: ``Abort``, ``Say`` (the turn goes on with it), ``Notify``."""
 
     async def after_turn(self, view: TurnView, outcome: Outcome) -> Decisions:
-        """Before the commit: ``Notify``, and a last word on ``view.state``."""
+        """Before the commit: ``Notify``, ``Compact``, and a last word on ``view.state``."""
 
     async def committed(self, view: TurnView, outcome: Outcome) -> None:
         """After the commit. Best effort: what it raises is logged, and a crash may skip it."""

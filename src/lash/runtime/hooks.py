@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from lash.abc.plugin import Abort, Decisions, Notify, Plugin, Say, TurnView
+from lash.abc.plugin import Abort, Compact, Decisions, Notify, Plugin, Say, TurnView
 from lash.core import codec
 from lash.core.message import Message, message_json, message_of, unsound
 from lash.core.model import ModelReply
@@ -62,6 +62,8 @@ class Decided:
     instructions: str | None = None
     hidden: tuple[str, ...] = ()
     view: tuple[Message, ...] | None = None
+    compact: str | None = None
+    """What to keep with care, where the next turn is to sum up."""
 
     def of_json(self, plain: object, context: Sequence[Message]) -> Decided:
         """Read back; ``context`` are the messages a view was made of, without those that were said at this stage."""
@@ -77,6 +79,7 @@ class Decided:
             cast("str | None", document.get("instructions")),
             tuple(cast("list[str]", document.get("hidden", []))),
             None if view is None else tuple(seen_of(item, context) for item in cast("list[object]", view)),
+            cast("str | None", document.get("compact")),
         )
 
 
@@ -172,7 +175,7 @@ async def at_boundary(scene: Scene, kind: Boundary) -> object:
 
 
 async def after_turn(scene: Scene, outcome: Outcome) -> object:
-    document = Recording(scene, frozenset({Notify}))
+    document = Recording(scene, frozenset({Notify, Compact}))
     for plugin in scene.agent.hooked.get("after_turn", ()):
 
         async def ask(view: TurnView, plugin: Plugin = plugin) -> Decisions:
@@ -193,6 +196,7 @@ class Recording:
         self.allowed = allowed
         self.say: list[Message] = []
         self.abort: Abort | None = None
+        self.compact: str | None = None
         self.states: States = {}
 
     async def call(self, plugin: Plugin, hook: str, function: Callable[[TurnView], Any]) -> Any:
@@ -221,6 +225,8 @@ class Recording:
                 self.abort = self.abort or decision
             elif isinstance(decision, Say):
                 self.say += [said_by(plugin, message) for message in decision.messages]
+            elif isinstance(decision, Compact):
+                self.compact = decision.focus
             elif isinstance(decision, Notify) and self.scene.live is not None:
                 self.scene.live.note(plugin.id, decision.name, decision.payload)
 
@@ -230,6 +236,8 @@ class Recording:
             document["say"] = [message_json(message) for message in self.say]
         if self.abort is not None:
             document["abort"] = [self.abort.code, self.abort.message]
+        if self.compact is not None:
+            document["compact"] = self.compact
         if self.states:
             document["states"] = self.states
         return document

@@ -159,7 +159,10 @@ class TurnRun:
             self.halt("cancelled", "cancelled", f"The turn was cancelled: {reason}." if reason else "It was cancelled.")
         else:
             if "after_turn" in self.agent.hooked and self.state.outcome is not None:
-                await self.stage("after_turn", hooks.after_turn, self.state.outcome)
+                decided = await self.stage("after_turn", hooks.after_turn, self.state.outcome)
+                if decided is not None and decided.compact is not None:
+                    command = codec.encode({"command": "compact", "focus": decided.compact})
+                    self.follow.append(NewItem("command", "next_turn", command, f"lash:compact:{self.turn}"))
         return self.ended()
 
     async def converse(self) -> None:

@@ -8,7 +8,18 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lash.abc.plugin import Abort, Answer, Decisions, Deny, Notify, Plugin, ReplaceArguments, Say as Speak, TurnView
+from lash.abc.plugin import (
+    Abort,
+    Answer,
+    Compact,
+    Decisions,
+    Deny,
+    Notify,
+    Plugin,
+    ReplaceArguments,
+    Say as Speak,
+    TurnView,
+)
 from lash.abc.tool import tool
 from lash.core.message import Message, ToolCall, user
 from lash.core.model import ModelReply
@@ -205,6 +216,27 @@ async def test_a_view_changes_what_is_sent_and_nothing_that_is_kept() -> None:
         assert [message.text for message in model.requests[1].messages] == ["second"]
         assert [message.role for message in model.requests[2].messages] == ["user", "assistant", "tool"]
         assert [text for _, text in await said(session)] == ["first", "one", "second", "", "4 characters", "two"]
+
+
+class Tidy(Plugin):
+    id: ClassVar[str] = "tidy"
+
+    async def after_turn(self, view: TurnView, outcome: Outcome) -> Decisions:
+        return Compact("names") if len(view.messages) >= 4 else None
+
+
+@virtual
+async def test_a_plugin_may_have_the_conversation_summed_up() -> None:
+    model = ScriptedModel(["one", "two", "the summary", "three"])
+    agent = agent_of(model, plugins=[Tidy()])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("a"))
+        await (await session.send("b"))
+        await asyncio.sleep(1)
+        await (await session.send("c"))
+        assert "names" in model.requests[2].messages[-1].text
+        assert ["the summary" in message.text for message in model.requests[3].messages] == [True, False]
 
 
 class Bad(Plugin):
