@@ -63,6 +63,12 @@ class Runtime(Kernel):
         known = agents_of(agents) if agents else None
         super().__init__(store, engine_of(engine, store), settings, worker, known)
 
+    @property
+    def agents(self) -> Agents:
+        if self._parts.agents is None:
+            self._parts.agents = agents_of(())
+        return self._parts.agents
+
     def move(self, url: str) -> None:
         """The same app on another database, for operators (``lash --url``). Raises ``RuntimeNotOpen`` once open.
 

@@ -14,7 +14,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from lash.core import codec
 from lash.core.ids import check_name
 from lash.core.process import ProcessRow
-from lash.errors import NodeUnknown
+from lash.errors import InvalidName, NodeUnknown
+from lash.limits import ID_CHARS_MAX
 
 SESSION: Final = "session"
 """The kind of its process."""
@@ -132,7 +133,13 @@ class SessionRow(NamedTuple):
 def process_id_of(session_id: str) -> str:
     """The process id of a session. Raises ``InvalidName``."""
     text = check_name(session_id, "session id")
-    return check_name(ID_PREFIX + text, "session id")
+    if len(text) > ID_CHARS_MAX - len(ID_PREFIX):
+        raise InvalidName(
+            f"The session id has {len(text)} characters; the limit is {ID_CHARS_MAX - len(ID_PREFIX)}.",
+            what="session id",
+            chars=len(text),
+        )
+    return ID_PREFIX + text
 
 
 def session_id_of(process_id: str) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lash.abc.engine import Engine, Services
 from lash.abc.sessions import CancelTurn, Commit, Delete, Post, Posted
@@ -61,6 +61,13 @@ TELLING = (Finish, Signal, Retry, CancelTurn, Commit)
 """Those of them after which no process has ended unless its worker says so."""
 
 
+class Hosting(Protocol):
+    """The runtime object itself, as its opening sees it."""
+
+    @property
+    def agents(self) -> Agents: ...
+
+
 @dataclass(slots=True)
 class Parts:
     """What a runtime is built of, opened or not."""
@@ -69,7 +76,7 @@ class Parts:
     engine: Engine
     settings: Settings
     registry: Registry
-    app: object
+    app: Hosting
     agents: Agents | None
     lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
 
@@ -205,7 +212,7 @@ class Opening:
         if self._sessions is None:
             from lash.runtime.sessionwork import sessions_of
 
-            self._sessions = sessions_of(self.parts.agents, self.store, self.hub)
+            self._sessions = sessions_of(self.parts.app.agents, self.store, self.hub)
         return self._sessions
 
     async def _close_sessions(self) -> None:

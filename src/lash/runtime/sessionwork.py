@@ -74,8 +74,8 @@ class Sessions:
             await provider.close()
 
 
-def sessions_of(agents: Agents | None, store: Store, hub: Hub) -> Sessions:
-    return Sessions(agents or Agents(), Contexts(store), LiveTurns(), TurnWaits(store, hub), store.blobs)
+def sessions_of(agents: Agents, store: Store, hub: Hub) -> Sessions:
+    return Sessions(agents, Contexts(store), LiveTurns(), TurnWaits(store, hub), store.blobs)
 
 
 class SessionWork:
