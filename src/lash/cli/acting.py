@@ -14,12 +14,13 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from lash.cli import exits, output as out
-from lash.cli.apps import NoUrl, load_app, opened, outlives_us, row_of, url_of
+from lash.cli.apps import IsSession, NoUrl, load_app, opened, outlives_us, refuse_session, row_of, url_of
 from lash.cli.documents import list_in, object_in, outcome_document, row_document
 from lash.cli.explain import explain_process
 from lash.cli.looking import outcome_words
 from lash.core.process import EXTERNAL, ProcessRow
 from lash.core.schedule import duration_ms
+from lash.core.session import SESSION
 from lash.errors import InvalidArguments, NotRegistered, ProcessPruned, ProcessUnknown, UsageError
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
@@ -111,7 +112,7 @@ async def start(
 async def known_row(app: Runtime, process_id: str) -> ProcessRow | None:
     try:
         return await row_of(app, process_id)
-    except (ProcessUnknown, ProcessPruned):
+    except (ProcessUnknown, ProcessPruned, IsSession):  # a session may bear the name of a process
         return None
 
 
@@ -178,12 +179,17 @@ async def signal(
 ) -> None:
     value = None if payload is None else parse_json(payload, "PAYLOAD-JSON")
     async with opened(url) as app:
+        await refuse_session(app, process_id)
+        (row,) = await app.store.get((process_id,))
+        if isinstance(row, ProcessRow) and row.record.spec.kind == SESSION:
+            raise IsSession(f"{process_id!r} is a session, which asks for no signals. Send it an input: lash chat.")
         await app.handle(process_id).signal(name, value, key)
         await say_done(app, process_id, f"the signal {name!r} is kept for it", as_json)
 
 
 async def cancel(url: str | None, process_id: str, reason: str, as_json: bool) -> None:
     async with opened(url) as app:
+        await refuse_session(app, process_id)
         await app.handle(process_id).cancel(reason)
         row = await row_of(app, process_id)
         ended = "it is cancelled" if row.record.status.final else "the request is kept; its body may clean up first"
@@ -192,6 +198,7 @@ async def cancel(url: str | None, process_id: str, reason: str, as_json: bool) -
 
 async def retry(url: str | None, process_id: str, as_json: bool) -> None:
     async with opened(url) as app:
+        await refuse_session(app, process_id)
         await app.retry(process_id)
         row = await row_of(app, process_id)
         what = "a worker has it already" if row.owner is not None else "it may be claimed now"

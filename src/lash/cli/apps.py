@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from lash.cli.target import load_target
 from lash.core.process import ProcessRow, Tombstone
+from lash.core.session import ID_PREFIX, SessionRow
 from lash.errors import InfrastructureError, LashError, StoreNotMigrated, UsageError
 from lash.runtime.runtime import Runtime
 from lash.runtime.watch import gone
@@ -31,6 +32,12 @@ class NoDatabase(InfrastructureError):
     """There is nothing where the URL points, and the command at hand has no business making it."""
 
     code = "no_database"
+
+
+class IsSession(UsageError):
+    """The id of a session was given where a process is meant."""
+
+    code = "is_session"
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -116,8 +123,29 @@ def url_of(app: Runtime) -> str:
 
 
 async def row_of(app: Runtime, process_id: str) -> ProcessRow:
-    """Raises ``ProcessUnknown`` and ``ProcessPruned``."""
+    """The row of a process, or with ``session:<id>`` that of a session. Raises ``ProcessUnknown``, ``ProcessPruned``,
+    and ``IsSession`` for the bare id of a session."""
     (row,) = await app.store.get((process_id,))
+    if row is None:
+        await refuse_session(app, process_id)
     if row is None or isinstance(row, Tombstone):
         raise gone(process_id, row)
     return row
+
+
+async def session_of(app: Runtime, text: str) -> SessionRow | None:
+    """The session that has this id."""
+    (found,) = await app.store.sessions((ID_PREFIX + text,))
+    return found if isinstance(found, SessionRow) else None
+
+
+async def refuse_session(app: Runtime, process_id: str) -> None:
+    """Raises ``IsSession`` where no process has this id and a session does."""
+    (row,) = await app.store.get((process_id,))
+    if row is None and await session_of(app, process_id) is not None:
+        raise IsSession(
+            f"{process_id!r} is a session, not a process. `lash show {process_id}` tells about it, "
+            f"`lash chat TARGET --session {process_id}` goes on with it, and {ID_PREFIX}{process_id} is the process "
+            "its turns run in.",
+            session_id=process_id,
+        )

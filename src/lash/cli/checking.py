@@ -70,7 +70,7 @@ def source_files(app: Runtime) -> list[Path]:
 
 
 def problems_of(app: Runtime, target: str, versions: bool) -> list[Problem]:
-    if not app.registered:
+    if not app.registered and not list(app.agents):
         return [Problem("nothing_registered", f"{target} registers no process. Use @app.process or app.include(...).")]
     problems: list[Problem] = []
     for process in app.registered:

@@ -43,8 +43,9 @@ async def doctor(url: str | None, as_json: bool) -> int:
         about = await app.store.diagnose()
         workers = await app.store.workers()
         rows = await app.store.page(ProcessFilter(Status.RUNNING, limit=PAGE_ROWS_MAX))
+        sessions = await app.store.page(ProcessFilter(Status.RUNNING, limit=PAGE_ROWS_MAX, sessions=True))
         now_ms = app.store.now_ms()
-    checks = [*store_checks(about), *work_checks(rows, workers, now_ms)]
+    checks = [*store_checks(about), *work_checks(rows, workers, now_ms), *session_checks(sessions, workers, now_ms)]
     failed = any(check.verdict == "fail" for check in checks)
     if as_json:
         live = [worker_document(worker, now_ms) for worker in workers]
@@ -117,6 +118,27 @@ def work_checks(rows: Sequence[ProcessRow], workers: Sequence[WorkerRecord], now
     if stuck:
         checks.append(Check("cancels", "warn", f"asked to cancel long ago and still here: {few(stuck)}"))
     return checks
+
+
+def session_checks(rows: Sequence[ProcessRow], workers: Sequence[WorkerRecord], now_ms: int) -> list[Check]:
+    """Looks at the newest thousand open sessions; those with nothing to do need nobody."""
+    if not rows:
+        return []
+    served = {lane for worker in workers for lane in worker.lanes}
+    busy = [row for row in rows if state_of(row, now_ms) != "idle"]
+    blocked = [row for row in busy if row.record.blocked is not None and row.owner is None]
+    unserved = [row for row in busy if lane_of(row.record.spec) not in served]
+    due = [row for row in busy if row not in blocked and row not in unserved and overdue(row, now_ms)]
+    if blocked:
+        reasons = ", ".join(sorted({row.record.blocked.reason for row in blocked if row.record.blocked is not None}))
+        return [Check("sessions", "fail", f"blocked: {few(blocked)} ({reasons})")]
+    if unserved:
+        names = ", ".join(sorted({row.record.spec.name for row in unserved})[:5])
+        words = f"{few(unserved)}: no live worker has their agent ({names}): lash worker TARGET"
+        return [Check("sessions", "fail" if workers else "warn", words)]
+    if due:
+        return [Check("sessions", "warn", f"due and unclaimed: {few(due)}")]
+    return [Check("sessions", "ok", f"{len(rows):,} open, {len(busy):,} with something to do")]
 
 
 def workers_check(workers: Sequence[WorkerRecord], waiting: int) -> Check:

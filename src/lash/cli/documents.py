@@ -14,15 +14,18 @@ from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.outcome import Abandoned, Cancelled, Completed, Failed, Outcome
 from lash.core.process import EXTERNAL, Blocked, CancelRequest, FirstStarted, Lane, ProcessRow, Waiting
+from lash.core.session import SESSION
 
 Document: TypeAlias = "dict[str, object]"
 
 
 def state_of(row: ProcessRow, now_ms: int) -> str:
-    """One of the four outcomes, or: external, running, lost, blocked, waiting, sleeping, back-off, scheduled, ready.
+    """One of the four outcomes, or: external, running, lost, blocked, waiting, sleeping, back-off, scheduled, idle,
+    ready.
 
     ``lost``: its lease ran out and nobody has taken it over. ``back-off``: put off after trouble. ``scheduled``: its
-    delay is not over. ``ready``: a worker could claim it now.
+    delay is not over. ``idle``: a session to which nothing was sent that is not done. ``ready``: a worker could claim
+    it now.
     """
     record = row.record
     if record.status.final:
@@ -38,7 +41,7 @@ def state_of(row: ProcessRow, now_ms: int) -> str:
         return "sleeping" if record.waiting.on == "sleep" else "back-off" if record.waiting.on == "retry" else "waiting"
     if later:
         return "back-off" if record.first_started is not None else "scheduled"
-    return "ready"
+    return "idle" if record.spec.kind == SESSION and row.due_ms is None else "ready"
 
 
 def outcome_document(outcome: Outcome | None) -> Document | None:

@@ -2,7 +2,8 @@
 
     0    done, and what was asked about is well
     1    done, but what was asked about is not: a process failed, a check or the demo found something
-    2    wrong use or bad input: an unknown id or name, arguments that do not fit, a target that cannot be loaded
+    2    wrong use or bad input: an unknown id or name, arguments that do not fit, a target that cannot be loaded, a
+         model that nobody provides, or whose key or package is not there
     3    infrastructure: the store is unavailable, no database, moved away, in use, or written by a newer lash
     70   a defect of lash itself; the traceback is on stderr
     130  interrupted (Ctrl-C)
@@ -15,7 +16,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from lash.errors import DurableStoreRequired, InfrastructureError, LashError, NotCompleted, WiringError
+from lash.errors import (
+    DurableStoreRequired,
+    InfrastructureError,
+    LashError,
+    ModelUnavailable,
+    NotCompleted,
+    WiringError,
+)
 
 OK: Final = 0
 FAILED: Final = 1
@@ -30,7 +38,7 @@ def exit_code_of(error: LashError) -> int:
     """The exit code an error ends a command with."""
     if isinstance(error, NotCompleted):
         return FAILED
-    if isinstance(error, DurableStoreRequired):
+    if isinstance(error, (DurableStoreRequired, ModelUnavailable)):
         return USAGE
     if isinstance(error, (InfrastructureError, WiringError)):
         return INFRASTRUCTURE

@@ -18,6 +18,7 @@ from lash.core import codec
 from lash.core.outcome import Abandoned, Cancelled, Completed, Failed
 from lash.core.process import Lane, ProcessRow, Tombstone, lane_of
 from lash.core.schedule import show_ms
+from lash.core.session import SESSION, TURN_PREFIX, item_of_turn_key, session_id_of
 from lash.limits import CANCEL_GRACE_MS, PAGE_ROWS_MAX
 
 DEPTH_MAX: Final = 4
@@ -101,6 +102,7 @@ def explain(facts: Facts) -> Explanation:
         "sleeping": waiting,
         "back-off": back_off,
         "scheduled": scheduled,
+        "idle": idle,
         "ready": ready,
     }.get(state, ended)(facts)
     if record.cancel_requested is not None and not record.status.final:
@@ -145,6 +147,11 @@ def external(facts: Facts) -> Said:
         f"Whoever does the work closes it: await app.handle({record.id!r}).complete(value), or .fail(message).",
     ]
     return headline, details, advice
+
+
+def idle(facts: Facts) -> Said:
+    since = moment(facts.row.record.updated_ms, facts.now_ms)
+    return f"It is a session with nothing to do: all that was sent to it is done (since {since}).", [], []
 
 
 # In a worker's hands -----------------------------------------------------------------------------------------------
@@ -215,6 +222,8 @@ def who_serves(facts: Facts, verb: str) -> tuple[list[str], list[str]]:
 def lane_words(lane: Lane) -> str:
     version = f" version {lane.version!r}" if lane.version else " without a version"
     profile = f" in host profile {lane.host_profile!r}" if lane.host_profile else ""
+    if lane.kind == SESSION:
+        return f"agent {lane.name!r}{profile}"
     kind = "" if lane.kind == "python" else f"{lane.kind} "
     return f"{kind}{lane.name!r}{version}{profile}"
 
@@ -317,6 +326,9 @@ def wait_words(facts: Facts) -> list[str]:
         since = relative(entry.at_ms, facts.now_ms)
         if kind == "signal":
             found.append(f"the signal {name!r} (asked for {since})")
+        elif kind + ":" == TURN_PREFIX:
+            session, number = item_of_turn_key(entry.name)
+            found.append(f"turn {number} of session {session_id_of(session)!r} (asked for {since})")
         else:
             found.append(f"the process {name}, which {standing(facts, name)} (asked for {since})")
     return found

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lash.abc.store import ProcessFilter
 from lash.cli import output as out
-from lash.cli.apps import opened, row_of
+from lash.cli.apps import opened, refuse_session, row_of, session_of
 from lash.cli.documents import (
     Document,
     entry_document,
@@ -23,6 +23,7 @@ from lash.cli.documents import (
 )
 from lash.cli.explain import Explanation, explain_process
 from lash.cli.journal import Journal, Line
+from lash.cli.sessions import session_meant, show_session
 from lash.core import codec, event as ev
 from lash.core.event import Event
 from lash.core.process import ProcessRow
@@ -97,12 +98,18 @@ def failure_words(failure: object) -> str:
 # show --------------------------------------------------------------------------------------------------------------
 
 
-async def show(url: str | None, process_id: str, as_json: bool) -> None:
+async def show(url: str | None, process_id: str, as_json: bool, nodes: bool = False, limit: int = 100) -> None:
+    """A process, or else the session of this id; with ``nodes`` a session. ``limit``: of a session's nodes."""
     async with opened(url) as app:
+        session_id = await session_meant(app, process_id, nodes)
+        if session_id is not None:
+            await show_session(app, session_id, limit, nodes, as_json)
+            return
         row = await row_of(app, process_id)
         journal = Journal(await app.store.history(row.row, 0))
         events = await all_events(app, process_id)
         children = await app.store.page(ProcessFilter(parent=process_id, limit=PAGE_ROWS_MAX))
+        children += await app.store.page(ProcessFilter(parent=process_id, limit=PAGE_ROWS_MAX, sessions=True))
         now_ms = app.store.now_ms()
     runs = {
         "started": sum(event.type == ev.STARTED for event in events),
@@ -259,7 +266,7 @@ def show_signals(journal: Journal, signals: Sequence[Event], now_ms: int) -> Non
 def show_children(children: Sequence[ProcessRow], now_ms: int) -> None:
     if not children:
         return
-    out.heading(f"Children ({len(children)}{'+' if len(children) == PAGE_ROWS_MAX else ''})")
+    out.heading(f"Children ({len(children)}{'+' if len(children) >= PAGE_ROWS_MAX else ''})")
     shown = children[:CHILDREN_SHOWN]
     out.table(("id", "name", "state", "detail", "started", "attempts"), [ls_row(child, now_ms) for child in shown])
     if len(children) > len(shown):
@@ -271,6 +278,7 @@ def show_children(children: Sequence[ProcessRow], now_ms: int) -> None:
 
 async def events(url: str | None, process_id: str, after: int, follow: bool, as_json: bool) -> None:
     async with opened(url) as app:
+        await refuse_session(app, process_id)
         async for event in app.handle(process_id).events(after, follow):
             if as_json:
                 out.print_json(event_document(event))
@@ -285,7 +293,10 @@ async def events(url: str | None, process_id: str, after: int, follow: bool, as_
 
 async def explain(url: str | None, process_id: str, as_json: bool) -> None:
     async with opened(url) as app:
-        found = await explain_process(app.store, await row_of(app, process_id))
+        session = await session_of(app, process_id)
+        known = (await app.store.get((process_id,)))[0] is not None
+        row = session.process if session is not None and not known else await row_of(app, process_id)
+        found = await explain_process(app.store, row)
     if as_json:
         out.print_json(found.as_json())
     else:

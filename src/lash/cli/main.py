@@ -135,11 +135,60 @@ def ls(
 
 
 @app.command()
-def show(process_id: Id, url: Url = None, as_json: Json = False) -> None:
-    """One process: its record, steps, signals and children."""
+def show(
+    found_id: Annotated[str, typer.Argument(metavar="ID", help="A process, or a session; session:ID is the session.")],
+    nodes: Annotated[bool, typer.Option("--nodes", help="The nodes of a session instead of its transcript.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Of a session: its newest nodes.")] = 100,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """One process or session: its record, and what happened."""
     from lash.cli import apps, looking
 
-    apps.run(looking.show(url, process_id, as_json))
+    apps.run(looking.show(url, found_id, as_json, nodes, limit))
+
+
+@app.command()
+def sessions(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help="The app whose database is meant, in place of --url.")
+    ] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Only with this agent.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows of one page.")] = 50,
+    after: Annotated[str | None, typer.Option("--after", help="The last id of the page before.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List sessions, newest first; needs no agent's code."""
+    from lash.cli import apps, sessions as listing
+
+    apps.run(listing.sessions(target, url, agent, limit, after, as_json))
+
+
+@app.command()
+def chat(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help="module:app or path/to/file.py[:app], with an agent.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="In place of TARGET: openai:gpt-5-mini.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="Go on with it, or begin it.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Which, where TARGET has several.")] = None,
+    instructions: Annotated[str | None, typer.Option("--instructions", help="With --model.")] = None,
+    text: Annotated[
+        str | None, typer.Option("--print", "-p", metavar="TEXT", help="Ask this, print the answer; - reads stdin.")
+    ] = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Leave the turns to workers that run.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", "--db", envvar="LASH_URL", help="The database; with --model else ~/.lash/chat.db."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Talk to an agent, or to a model."""
+    from lash.cli import chat as talking
+
+    wanted = talking.Wanted(target, model, url, session, agent, instructions, text, not no_worker, as_json)
+    return talking.chat(wanted)
 
 
 @app.command()

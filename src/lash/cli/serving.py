@@ -55,8 +55,11 @@ def worker(target: str, url: str | None, verbose: bool, as_json: bool, lifeline:
         sys.stdout = sys.stderr  # what bodies and steps print must not get among our lines
     try:
         app = load_app(target, url)
-        if not app.registered:
-            raise NothingRegistered(f"{target} registers no process, so a worker has nothing to do. Use @app.process.")
+        if not app.registered and not list(app.agents):
+            raise NothingRegistered(
+                f"{target} registers no process and no agent, so a worker has nothing to do. Use @app.process, or "
+                "lash.Runtime(url, agents=[...])."
+            )
         asyncio.run(serve(app, lifeline, tell, as_json))
     finally:
         sys.stdout = plain
@@ -111,9 +114,17 @@ def hold_on_to(lifeline: int, loop: asyncio.AbstractEventLoop, stop: asyncio.Eve
 
 def serving_line(app: Runtime, as_json: bool) -> str:
     names = sorted({process.name for process in app.registered})
+    agents = sorted(agent.name for agent in app.agents)
     if as_json:
-        return json_line({"event": "serving", "pid": os.getpid(), "url": url_of(app), "processes": names})
-    shown = ", ".join(names)
+        about: dict[str, object] = {
+            "event": "serving",
+            "pid": os.getpid(),
+            "url": url_of(app),
+            "processes": names,
+            "agents": agents,
+        }
+        return json_line(about)
+    shown = ", ".join([*names, *(f"agent {name}" for name in agents)])
     return out.clean(f"Worker {os.getpid()} serves {shown} on {url_of(app)}. Ctrl-C drains.")
 
 
@@ -122,7 +133,8 @@ def stopped_line(counters: dict[str, int], drained_s: float, as_json: bool) -> s
         return json_line({"event": "stopped", "pid": os.getpid(), "counters": counters})
     return (
         f"Worker {os.getpid()} drained in {show_ms(drained_s * 1_000)}: {counters['ended']} ended, "
-        f"{counters['performed_steps']} steps performed, {counters['replayed_effects']} effects replayed."
+        f"{counters['turns']} turns, {counters['performed_steps']} steps performed, "
+        f"{counters['replayed_effects']} effects replayed."
     )
 
 

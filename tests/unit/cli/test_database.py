@@ -15,6 +15,7 @@ from tests.unit.cli.kit import Cli
 
 LOOKING = [
     "ls",
+    "sessions",
     "show x",
     "events x",
     "explain x",

@@ -14,6 +14,7 @@ from lash.stores.postgres import PostgresStore
 from lash.stores.postgres.place import place_of
 from lash.stores.sql.script import script
 from tests.postgres import cluster, fresh_url
+from tests.unit.cli.bots import BOT
 from tests.unit.cli.kit import Cli
 from tests.unit.cli.test_database import LOOKING
 
@@ -294,3 +295,19 @@ def test_each_fact_has_its_verdict(about: dict[str, object], name: str, verdict:
     (check,) = postgres_checks(about)
     assert (check.name, check.verdict) == (name, verdict)
     assert words in check.words
+
+
+# Sessions ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_talked_to_listed_and_shown(pg: Cli) -> None:
+    pg.write("bots.py", BOT)
+    asked = pg("chat", "bots.py", "--session=s", "--print", "order")
+    assert (asked.code, asked.out) == (exits.OK, "It was **shipped**.\n")
+    (pg.folder / "bots.py").unlink()
+    assert [row["id"] for row in pg("sessions", "--json").document["sessions"]] == ["s"]
+    shown = pg("show", "s")
+    assert "> order" in shown.out
+    assert pg("explain", "s").code == exits.OK
+    for said in (asked, shown, pg("doctor")):
+        assert "sesame" not in said.out + said.err
