@@ -144,3 +144,13 @@ SHELL_KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Output of a command kept in a file; one that writes more is stopped before it fills the disk."""
 SHELL_KEPT_FILES_MAX: Final = 32
 """Files with the output of commands in one folder; the oldest goes first."""
+
+# Plugins -----------------------------------------------------------------------------------------------------------
+OUTPUT_BUDGET_BYTES: Final = 16 * 1024
+"""What a model reads of one tool result by default: some 4,000 tokens."""
+OUTPUT_BUDGET_LINES: Final = 400
+"""The same in lines."""
+ROLLING_TAIL_TOKENS: Final = 20_000
+"""What is kept of a conversation that has outgrown its model."""
+ROLLING_MARGIN_TOKENS: Final = 20_000
+"""Room left for the answer and for what tools say in the turn at hand."""

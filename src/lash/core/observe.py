@@ -195,7 +195,7 @@ def seen_of(cursor: object, turn: int | None = None) -> Seen:
 def unknown_to(picture: Picture, seen: Seen) -> bool:
     """The picture cannot go on from there: it has less than the observer was told."""
     if seen.call > len(picture.calls):
-        return picture.outcome is not None or seen.call > len(picture.calls) + 1
+        return seen.done or seen.call > len(picture.calls) + 1
     if not seen.call:
         return False
     call = picture.calls[seen.call - 1]
@@ -209,6 +209,9 @@ def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]
     if unknown_to(picture, seen):
         seen = Seen(picture.turn, notes=seen.notes)
         yield Gap("unavailable", cursor=seen.cursor), seen
+    if picture.outcome is not None and seen.call > len(picture.calls) and (seen.text or seen.reasoning):
+        shown, seen = (seen.text, seen.reasoning), replace(seen, text=0, reasoning=0)
+        yield Reset(seen.call, *shown, "the turn ended first", cursor=seen.cursor), seen
     while not seen.ended:
         if 0 < seen.call <= len(picture.calls):
             for event, after in of_call(picture.calls[seen.call - 1], seen):

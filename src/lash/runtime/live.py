@@ -82,6 +82,9 @@ class LiveTurn:
         self.changed()
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
+        calls = self.picture.calls
+        while calls and not calls[-1].done:
+            calls.pop()  # what was written of it is no part of the history
         self.picture.outcome, self.picture.usage = outcome, usage
         self.changed()
 

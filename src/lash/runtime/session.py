@@ -231,7 +231,7 @@ class Session(Generic[T_co]):
             if last.kind == "message" and decode_message(last.body).calls:
                 raise NodeUnknown(
                     f"Node {last.id} has tool calls, and their results are the next node. "
-                    f"Fork at {node_id(last.session_id, number + 1)}, or before it."
+                    f"Fork at {node_id(self.id, number + 1)}, or before it."
                 )
         spec = session_spec(new_id, self.agent, self._opened.host_profile)
         verdict = await self._opened.write(Open(spec, self._place.process_id, number))

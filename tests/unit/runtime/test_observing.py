@@ -156,6 +156,23 @@ async def test_after_a_crash_the_text_of_the_lost_call_is_taken_back_by_exactly_
 
 
 @virtual
+async def test_a_cancel_takes_back_what_was_shown_of_the_call_it_ends() -> None:
+    store = memory()
+    agent = agent_of([Say("one two three four", pause_s=1)])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        watching = [asyncio.create_task(all_of(turn)), asyncio.create_task(all_of((await other.session("s")).turn(1)))]
+        await asyncio.sleep(2.5)
+        await turn.cancel()
+        for told in await asyncio.gather(*watching):
+            shown = sum(len(event.text) for event in told if type(event).__name__ == "TextDelta")  # type: ignore[attr-defined]
+            assert [type(event).__name__ for event in told][-2:] == ["Reset", "Committed"]
+            assert told[-2].text_chars == shown > 0  # type: ignore[attr-defined]
+        assert [type(event).__name__ for event in await all_of(turn)] == ["Committed"]
+
+
+@virtual
 async def test_wrong_cursors_are_refused_and_a_cursor_from_ahead_is_a_gap() -> None:
     agent = agent_of(["one", "two"])
     async with host(memory(), agent) as app:
