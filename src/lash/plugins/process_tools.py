@@ -1,0 +1,108 @@
+"""A model may start background processes that the operator has named, and look after those its session has started.
+
+Ids are derived from the call, so a call that is made again after a crash starts nothing twice; and what another session
+has started is not there, whatever id the model gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from lash.abc.plugin import Plugin
+from lash.abc.tool import AnyTool, ToolContext, tool
+from lash.errors import InvalidAgent, LashError, NotCompleted, ToolFailed
+
+PAGE = 50
+
+
+class ProcessTools(Plugin):
+    """``names``: the registered processes a model may start. Its tools: ``start_process``, ``list_processes``,
+    ``wait_process``, ``signal_process``, ``cancel_process``."""
+
+    id: ClassVar[str] = "process_tools"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        if isinstance(names, str) or not names or not all(isinstance(name, str) and name for name in names):
+            raise InvalidAgent(f"ProcessTools takes a list of the names a model may start, not {names!r}.")
+        self.names = tuple(names)
+        self._tools = tools_of(self.names)
+
+    def tools(self) -> Sequence[AnyTool]:
+        return self._tools
+
+
+def tools_of(names: Sequence[str]) -> tuple[AnyTool, ...]:
+    @tool(description=f"Start a background process. Processes: {', '.join(names)}. Returns its id.")
+    async def start_process(ctx: ToolContext, name: str, arguments: dict[str, Any] | None = None) -> str:
+        if name not in names:
+            raise ToolFailed(f"There is no process named {name!r}. Processes: {', '.join(names)}.", code="unknown")
+        process_id = f"{name}-{ctx.idempotency_key}"
+        try:
+            await ctx.app.start(name, id=process_id, tags=[tag_of(ctx)], **(arguments or {}))
+        except LashError as error:
+            raise ToolFailed(error.message, code=error.code, failure_class="invalid_request") from None
+        return process_id
+
+    @tool(effect="pure")
+    async def list_processes(ctx: ToolContext) -> list[dict[str, str]]:
+        """List the background processes this conversation has started, newest first."""
+        rows = await ctx.app.processes(tag=tag_of(ctx), limit=PAGE)
+        return [{"id": row.record.id, "name": row.record.spec.name, "status": row.record.status.value} for row in rows]
+
+    @tool(effect="pure")
+    async def wait_process(ctx: ToolContext, process_id: str, seconds: float = 30) -> dict[str, Any]:
+        """Wait for a background process, for some seconds, and tell its result.
+
+        Args:
+            process_id: What start_process returned.
+            seconds: How long to wait, at most 300.
+        """
+        handle = await own(ctx, process_id)
+        try:
+            return {"status": "completed", "value": await handle.result(timeout=min(max(seconds, 0), 300))}
+        except TimeoutError:
+            return {"status": "running"}
+        except NotCompleted as error:
+            return {"status": error.code.removeprefix("process_"), "message": error.message}
+
+    @tool
+    async def signal_process(ctx: ToolContext, process_id: str, name: str, payload: Any = None) -> str:
+        """Send a background process a signal it waits for."""
+        handle = await own(ctx, process_id)
+        await acted(handle.signal(name, payload, key=ctx.idempotency_key))
+        return "sent"
+
+    @tool
+    async def cancel_process(ctx: ToolContext, process_id: str) -> str:
+        """Ask a background process to end."""
+        handle = await own(ctx, process_id)
+        await acted(handle.cancel("a model asked for it"))
+        return "asked to end"
+
+    return (start_process, list_processes, wait_process, signal_process, cancel_process)
+
+
+def tag_of(ctx: ToolContext) -> str:
+    return f"session:{ctx.session_id}"
+
+
+async def own(ctx: ToolContext, process_id: str) -> Any:
+    """The handle of a process this session has started. Raises ``ToolFailed``."""
+    handle = ctx.app.handle(process_id)
+    try:
+        record = await handle.record()
+    except LashError:
+        record = None
+    if record is None or tag_of(ctx) not in record.spec.tags:
+        raise ToolFailed(
+            f"This conversation has started no process {process_id!r}; see list_processes.", code="unknown"
+        )
+    return handle
+
+
+async def acted(request: Any) -> None:
+    try:
+        await request
+    except LashError as error:
+        raise ToolFailed(error.message, code=error.code, failure_class="invalid_request") from None
