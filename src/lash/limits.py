@@ -154,3 +154,27 @@ ROLLING_TAIL_TOKENS: Final = 20_000
 """What is kept of a conversation that has outgrown its model."""
 ROLLING_MARGIN_TOKENS: Final = 20_000
 """Room left for the answer and for what tools say in the turn at hand."""
+MCP_SERVER_NAME_CHARS_MAX: Final = 24
+"""Of the 64 characters providers allow a tool's name; the rest is for the tool."""
+MCP_STARTUP_MS: Final = 10_000
+"""How long an MCP server may take to start and list its tools."""
+MCP_CALL_MS: Final = 60_000
+"""How long an MCP server may take for one call."""
+MCP_CONNECT_MS: Final = 10_000
+"""How long a connection to an MCP server on the network may take to open."""
+MCP_QUIET_MS: Final = 300_000
+"""How long nothing may come over a connection to an MCP server on the network: it is gone."""
+MCP_CLOSE_MS: Final = 8_000
+"""How long an MCP server may take to end: the SDK's own steps (ask, terminate, kill) take at most 6.5 s."""
+MCP_RECONNECT_INITIAL_MS: Final = 500
+MCP_RECONNECT_MAX_MS: Final = 30_000
+"""Longest pause between two tries to reach an MCP server nobody asks for; a call tries at once."""
+MCP_LIST_AGE_MS: Final = 60_000
+"""When a turn begins, an older list of tools is asked for again if the server does not tell of changes."""
+MCP_TOOLS_MAX: Final = 1_000
+"""Tools of one MCP server: beyond it a list that never ends."""
+MCP_STDERR_LINES: Final = 5
+"""Of what an MCP server said before it ended, told with the failure."""
+MCP_STDERR_LINE_CHARS_MAX: Final = 500
+TOOL_NAME_CHARS_MAX: Final = 64
+"""A tool's name: what providers take."""

@@ -14,6 +14,8 @@ from lash.abc.tool import AnyTool, ToolContext, tool
 from lash.errors import InvalidAgent, LashError, NotCompleted, ToolFailed
 
 PAGE = 50
+OPTIONS = frozenset({"fn", "id", "delay", "tags", "priority"})
+"""Words of ``app.start``, which are the operator's: a model gives arguments and nothing else."""
 
 
 class ProcessTools(Plugin):
@@ -37,6 +39,9 @@ def tools_of(names: Sequence[str]) -> tuple[AnyTool, ...]:
     async def start_process(ctx: ToolContext, name: str, arguments: dict[str, Any] | None = None) -> str:
         if name not in names:
             raise ToolFailed(f"There is no process named {name!r}. Processes: {', '.join(names)}.", code="unknown")
+        if taken := sorted(OPTIONS & set(arguments or {})):
+            message = f"The process cannot be given {', '.join(taken)} from here."
+            raise ToolFailed(message, code="invalid_arguments", failure_class="invalid_request")
         process_id = f"{name}-{ctx.idempotency_key}"
         try:
             await ctx.app.start(name, id=process_id, tags=[tag_of(ctx)], **(arguments or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, strategies as st
 
 import lash
 from lash.core.observe import ToolFinished
@@ -31,15 +32,48 @@ async def test_the_model_reads_head_and_tail_and_the_value_is_whole() -> None:
                 assert str(event.output.value).count("\n") == 999
         shown = (await said(session))[2][1].splitlines()
         assert shown[:6] == [f"line {number}" for number in range(6)]
-        assert shown[6] == "[… 991 lines left out …]"
+        assert shown[6] == "[… 991 lines, 8821 bytes left out; the recorded result is whole …]"
         assert shown[7:] == ["line 997", "line 998", "line 999"]
 
 
 def test_bytes_are_cut_between_characters() -> None:
-    cut = OutputBudget(bytes_max=100).cut("ä" * 1_000)
-    assert "[… 1900 bytes left out …]" in cut
-    assert set(cut.replace("[… 1900 bytes left out …]", "")) == {"ä", "\n"}
-    assert OutputBudget(bytes_max=100).cut("short") == "short"
+    note = "[… 1900 bytes left out; the recorded result is whole …]"
+    (cut,) = OutputBudget(bytes_max=100).cut_all(["ä" * 1_000])
+    assert note in cut
+    assert set(cut.replace(note, "")) == {"ä", "\n"}
+    assert cut.count("ä") == 50
+    assert OutputBudget(bytes_max=100).cut_all(["short"]) == ["short"]
+    (lone,) = OutputBudget(bytes_max=100).cut_all(["\ud800" * 1_000])
+    lone.encode()
+
+
+def test_short_parts_are_whole_and_long_ones_share_what_is_left() -> None:
+    short, first, second = OutputBudget(bytes_max=300).cut_all(["note", "q" * 1_000, "z" * 1_000])
+    assert short == "note"
+    assert (first.count("q"), second.count("z")) == (148, 148)
+
+
+@given(
+    st.lists(st.text(alphabet="aä€\U0001f600\n\r", max_size=300), max_size=5), st.integers(100, 400), st.integers(3, 30)
+)
+def test_what_is_kept_is_within_the_budget_and_begins_and_ends_as_the_text(
+    texts: list[str], bytes_max: int, lines_max: int
+) -> None:
+    kept = 0
+    for text, shown in zip(texts, OutputBudget(bytes_max=bytes_max, lines_max=lines_max).cut_all(texts), strict=True):
+        if shown == text:
+            kept += len(text.encode())
+            continue
+        head, _, rest = shown.partition("[… ")
+        number, _, tail = rest.partition(" bytes left out; the recorded result is whole …]\n")
+        assert text.startswith(head.removesuffix("\n"))
+        assert text.endswith(tail)
+        assert int(number.split()[-1]) in (
+            len(text.encode()) - len((head + tail).encode()),
+            len(text.encode()) - len((head.removesuffix("\n") + tail).encode()),
+        )
+        kept += len(tail.encode()) + len(head.removesuffix("\n").encode())
+    assert kept <= bytes_max
 
 
 def test_a_budget_that_leaves_nothing_is_refused() -> None:

@@ -92,6 +92,13 @@ async def test_what_is_not_its_own_is_not_there() -> None:
     assert answers[4] == "[]"
 
 
+@virtual
+async def test_a_model_gives_arguments_and_no_options() -> None:
+    for option in ({"priority": 100}, {"delay": "1h"}, {"id": "mine"}, {"tags": ["session:other"]}, {"fn": "secret"}):
+        (answer,) = await asks(("start_process", {"name": "greet", "arguments": {"who": "Ann", **option}}))
+        assert answer == f"[failed: invalid_arguments] The process cannot be given {next(iter(option))} from here."
+
+
 def test_names_must_be_given() -> None:
     for wrong in ([], "greet", [""]):
         with pytest.raises(InvalidAgent):
