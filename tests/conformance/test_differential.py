@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lash.abc import store as ops
-from lash.abc.sessions import Open, Posted, Take
+from lash.abc.sessions import Begun, Open, Posted, Take
 from lash.abc.store import (
     Claimed,
     Claims,
@@ -245,14 +245,16 @@ class Numbers:
             case Claimed(row=row, lease=lease):
                 lease = lease._replace(row=self.mine.get(lease.row, -lease.row))
                 return value._replace(row=self.said(row), lease=lease)
-            case Posted(claimed=claimed):
-                return value._replace(claimed=self.said(claimed))
+            case Posted(claimed=claimed, begun=begun):
+                return value._replace(claimed=self.said(claimed), begun=self.said(begun))
+            case Begun(entry=entry):
+                return value._replace(entry=entry._replace(rank=0))
             case Started(row=row, claimed=claimed):
                 return value._replace(row=row and self.mine.get(row, -row), claimed=self.said(claimed))
             case Claims(rows=rows) | Renewed(fences=rows):
                 return (value[0:0], [self.said(row) for row in rows], value[1:])
-            case Recorded(entries=entries):
-                return ("recorded", without_ranks(entries))
+            case Recorded(entries=entries, quiet=quiet):
+                return ("recorded", without_ranks(entries), quiet)
             case ProcessRow(row=row):
                 return value._replace(row=self.mine.get(row, -row))
             case list():

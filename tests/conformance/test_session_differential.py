@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lash.abc import store as ops
-from lash.abc.sessions import CancelTurn, Commit, Delete, HeadMoved, Open, Post, Stream, Take
+from lash.abc.sessions import CancelTurn, Commit, Delete, HeadMoved, Open, Post, Posted, Stream, Take
 from lash.abc.store import Op, ProcessFilter, Store
 from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
@@ -81,7 +81,8 @@ class SessionWorld(World):
             return Open(self.session_spec(), base, rng.randint(-1, 8) if base else 0)
         if draw < 0.8:
             owner = rng.choice((None, None, *OWNERS))
-            return Post(self.session(), self.item(), owner, self.rng.choice((40, 300)))
+            entry = rng.choice((None, Entry(EntryKind.COMMAND, 0, "take")))
+            return Post(self.session(), self.item(), owner, self.rng.choice((40, 300)), entry)
         if draw < 0.94:
             return CancelTurn(self.session(), rng.choice((None, *range(5))), "enough", b'{"r":"cancelled"}')
         if draw < 0.98:
@@ -107,6 +108,9 @@ class SessionWorld(World):
             return Stream(fence, self.ordinal, b'["piece"]')
         if draw < 0.5:
             return ops.Release(fence, rng.choice((0, 25)))
+        if draw < 0.6:
+            entry = Entry(EntryKind.STEP, self.ordinal, "model", payload=b"1")
+            return ops.Put(fence, self.rank(fence), (entry,), rng.random() < 0.8)
         kinds = ("message", "message", "state", "frame", "note")
         nodes = []
         for _ in range(rng.randint(0, 4)):
@@ -167,6 +171,8 @@ class LookingWorld(SessionWorld):
                 taken = json.loads(verdict.entries[-1].payload or b"[]")
                 if isinstance(taken, list) and taken:
                     self.turns[op.fence.row] = op.turn or taken[0][0]
+            if isinstance(verdict, Posted) and verdict.begun is not None and verdict.claimed is not None:
+                self.turns[verdict.claimed.row.row] = verdict.item.number
             if isinstance(op, Commit) and isinstance(verdict, HeadMoved):
                 self.heads = {**self.heads, op.fence.row: verdict.head}
             over = isinstance(op, Post) and isinstance(verdict, (ops.Ended, ops.Unknown))
@@ -205,12 +211,19 @@ def test_the_histories_reach_what_they_are_for(tmp_path: Path) -> None:
             met.update(
                 f"{type(op).__name__} {type(verdict).__name__}" for op, verdict in zip(batch, verdicts, strict=True)
             )
+            met["begun"] += sum(getattr(verdict, "begun", None) is not None for verdict in verdicts)
+            met["quiet"] += sum(getattr(verdict, "quiet", False) for verdict in verdicts)
+            met["not quiet"] += sum(
+                isinstance(op, ops.Put) and op.inbox and op.fence in world.session_fences() and not verdict.quiet
+                for op, verdict in zip(batch, verdicts, strict=True)
+                if isinstance(verdict, ops.Recorded)
+            )
 
     for seed in SEEDS:
         asyncio.run(run(seed))
     for wanted in (
         "Open Started", "Open NoNode", "Post Posted", "Post ItemConflict", "Take Recorded", "Commit Committed",
         "Commit HeadMoved", "Commit TurnConflict", "Commit Stale", "CancelTurn Done", "CancelTurn Withdrawn",
-        "CancelTurn Late", "Stream Done", "Delete Count",
+        "CancelTurn Late", "Stream Done", "Delete Count", "begun", "quiet", "not quiet",
     ):  # fmt: skip
         assert met[wanted] >= 5, (wanted, met)

@@ -43,13 +43,15 @@ class Post(NamedTuple):
     """Accept an item → ``Posted`` | ``ItemConflict`` | ``Ended`` | ``Unknown``. A replayed key precedes every other
     check.
 
-    An idle row becomes ready; any other is left as it is. With ``owner``, an idle row is leased to it at once.
+    An idle row becomes ready; any other is left as it is. With ``owner``, an idle row is leased to it at once; and with
+    ``entry``, the ``Take`` that begins a turn is done under it in the same transaction.
     """
 
     process_id: str
     item: NewItem
     owner: str | None = None
     ttl_ms: int = 0
+    entry: Entry | None = None
 
 
 class Take(NamedTuple):
@@ -128,10 +130,21 @@ SessionOp: TypeAlias = Open | Post | Take | Commit | CancelTurn | Stream | Delet
 # Verdicts ----------------------------------------------------------------------------------------------------------
 
 
+class Begun(NamedTuple):
+    """A turn that was begun with its lease."""
+
+    entry: Entry
+    """What was taken, as it is recorded: the whole journal."""
+    head: int
+    """Of the session, where the turn goes on from."""
+
+
 class Posted(NamedTuple):
     item: Item
+    """As it was accepted."""
     new: bool
     claimed: Claimed | None = None
+    begun: Begun | None = None
 
 
 class ItemConflict(NamedTuple):

@@ -56,12 +56,14 @@ class Put(NamedTuple):
     """Append journal entries → ``Recorded`` | ``Stale``.
 
     ``seen`` is the rank of the last entry the body has. A ``wait`` entry takes the oldest mail of its key at once, or
-    the outcome of an ended process when its key is ``process:<id>`` (see :func:`wait_reply`).
+    the outcome of an ended process when its key is ``process:<id>`` (see :func:`wait_reply`). ``inbox``, for a session:
+    tell whether its inbox is quiet.
     """
 
     fence: Fence
     seen: int
     entries: Sequence[Entry]
+    inbox: bool = False
 
 
 class Look(NamedTuple):
@@ -271,6 +273,8 @@ class Recorded(NamedTuple):
     """Every entry after ``seen``, in rank order, the operation's own included."""
 
     entries: Sequence[Entry]
+    quiet: bool = False
+    """No item waits for the session's earliest boundary. Told where it was asked for, and else False."""
 
 
 class Stale(NamedTuple):

@@ -66,7 +66,8 @@ class JournalEngine:
         services.submit(partial(self._put, scope), partial(self._settle, scope))
 
     def _put(self, scope: Scope) -> Put:
-        return Put(scope.fence, scope.seen, self._gathering.pop(scope, []))  # none: the scope met trouble meanwhile
+        entries = self._gathering.pop(scope, [])  # none: the scope met trouble meanwhile
+        return Put(scope.fence, scope.seen, entries, scope.inbox)
 
     def _settle(self, scope: Scope, verdict: Verdict | BaseException) -> None:
         if isinstance(verdict, BaseException):
@@ -76,7 +77,7 @@ class JournalEngine:
 
 def hand_over(scope: Scope, verdict: Verdict | BaseException) -> None:
     if isinstance(verdict, Recorded):
-        scope.deliver(verdict.entries)
+        scope.deliver(verdict.entries, verdict.quiet)
     elif isinstance(verdict, Stale):
         scope.lost()
     elif isinstance(verdict, BaseException):

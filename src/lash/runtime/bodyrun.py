@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
-from contextvars import Context
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from lash.abc.engine import Engine, Perform
 from lash.core import codec
@@ -26,6 +24,7 @@ from lash.errors import LeaseLost, NotInProcess
 from lash.limits import CANCEL_GRACE_MS, EFFECTS_MAX, REPLAY_SLICE, STEPS_IN_FLIGHT_MAX
 from lash.runtime.bodyloop import BodyLoop
 from lash.runtime.divergence import diverged
+from lash.runtime.keeper import Keeper
 from lash.runtime.requests import PerformOnce, Request, opened
 from lash.runtime.steps import StepCall
 
@@ -37,45 +36,6 @@ TURNS_TO_HEAR = 2
 """A cancel reaches a task in one turn of the loop; one more where it had not yet been given what it waits for."""
 UNNUMBERED = frozenset({EntryKind.CANCEL, EntryKind.MAIL, EntryKind.SLEEP})
 """Entries whose ordinal, if any, counts something else than requests."""
-
-
-class Keeper(Protocol):
-    """What a run needs of the worker that keeps it. Called from the worker's loop, each at most once per change."""
-
-    @property
-    def now_ms(self) -> Callable[[], int]: ...
-
-    def threads(self) -> Executor: ...
-
-    @property
-    def begin(self) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None] | None]:
-        """See :meth:`lash.runtime.performing.Performers.begin`."""
-        ...
-
-    @property
-    def context(self) -> Context:
-        """The context variables bodies and steps begin with, whoever happened to wake them."""
-        ...
-
-    def on_busy(self, run: BodyRun) -> bool:
-        """The run wants to go on; False: no slot is free, ``run.proceed()`` is called when one is."""
-        ...
-
-    def on_blocked(self, run: BodyRun) -> None:
-        """The body can do no more for now; ``run.idle`` says whether only waits and timers are left."""
-        ...
-
-    def on_live(self, run: BodyRun) -> None:
-        """The history is used up without a divergence."""
-        ...
-
-    def on_end(self, run: BodyRun) -> None:
-        """The body has returned or raised: see ``run.main``."""
-        ...
-
-    def on_trouble(self, run: BodyRun, error: BaseException) -> None:
-        """``Diverged``, ``LeaseLost`` or a failing store: the run is over without an outcome."""
-        ...
 
 
 class BodyRun:
@@ -90,11 +50,11 @@ class BodyRun:
         self.keeper = keeper
         self.loop = BodyLoop(lease.process_id, began_ms)  # type: ignore[abstract]  # what it lacks is refused, see REFUSED
         self.main: asyncio.Task[object] | None = None
-        self.inbox: deque[Entry] = deque()
+        self.held: deque[Entry] = deque()
         self.open: dict[int, Request] = {}
         self.next_ordinal = 0
         self.seen = 0
-        """Rank of the newest entry held, heard or still in the inbox."""
+        """Rank of the newest entry held: heard, or still to be heard."""
         self.effects = 0
         self.replayed = 0
         self.performed = 0
@@ -105,6 +65,10 @@ class BodyRun:
         self.cancelled_ms: int | None = None
         self.cancel_reason = ""
         self.parked = False
+        self.inbox = False
+        """Set for the turns of sessions: records tell whether the inbox is quiet."""
+        self.quiet_at = -1
+        """Rank of the newest record that said it is."""
         self.left_open: list[Effect] = []
         """Waits that were open when the body ended, or given up a moment before."""
         self.has_slot = False
@@ -124,19 +88,21 @@ class BodyRun:
 
     # Scope, as the engine sees it --------------------------------------------------------------------------------
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[Entry], quiet: bool = False) -> None:
         """Queue entries in rank order; those already held are passed over."""
         if not (self.closed or self.parked):
             self._hold(entries)
+            if quiet:
+                self.quiet_at = self.seen
             self.wake()
 
     def _hold(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.rank > self.seen:
                 self.seen = entry.rank
-                self.inbox.append(entry)
+                self.held.append(entry)
             elif entry.rank == 0:  # of an engine that records nothing
-                self.inbox.append(entry)
+                self.held.append(entry)
 
     def lost(self) -> None:
         self.trouble(LeaseLost(f"Process {self.process_id!r} belongs to another worker now; nothing was written."))
@@ -149,12 +115,13 @@ class BodyRun:
     def start(self, body: Coroutine[Any, Any, object], history: Sequence[Entry]) -> None:
         self.main = self.loop.create_task(body, context=self.keeper.context.copy())
         self._hold(history)
-        self.silent = bool(self.inbox)
+        self.silent = bool(self.held)
         self.wake()
 
     def unpark(self, lease: Lease) -> None:
         """A new lease: from here on it hears what is delivered."""
         self.lease, self.fence = lease, lease.fence
+        self.quiet_at = -1
         self.parked = self._scheduled = False
 
     def resume(self, news: Sequence[Entry]) -> None:
@@ -212,14 +179,14 @@ class BodyRun:
             self.keeper.on_blocked(self)
 
     def _advance(self) -> None:
-        loop, inbox, main = self.loop, self.inbox, self.main
+        loop, held, main = self.loop, self.held, self.main
         assert main is not None
         if loop.ready:
             loop.activate()
         for _ in range(REPLAY_SLICE):
-            if not inbox or main.done() or loop.never_blocks:
+            if not held or main.done() or loop.never_blocks:
                 break
-            if self._hear(inbox.popleft()):
+            if self._hear(held.popleft()):
                 loop.activate()
         else:
             self._scheduled = True  # a long history: the worker's loop gets a turn
@@ -337,10 +304,23 @@ class BodyRun:
         return request
 
     def take(self, name: str, turn: int, boundary: bool) -> Request:
-        """Ask for the items of the session this run belongs to."""
+        """Ask for the items of the session this run belongs to. At a boundary with a quiet inbox there are none, and
+        that is not recorded: the next record tells whoever runs this again."""
         request = self.request(EffectKind.COMMAND, name, "", None)
         request.taking = (turn, boundary)
+        ordinal = request.effect.ordinal
+        if boundary and self._is_quiet(ordinal):
+            del self.open[ordinal]
+            self._fresh.pop()
+            request.set_result(Entry(EntryKind.COMMAND, ordinal, name, payload=b"[]"))
         return request
+
+    def _is_quiet(self, ordinal: int) -> bool:
+        """Nothing to take: an earlier run went on without, or what was recorded last said so."""
+        told = {entry.ordinal for entry in self.held if entry.kind not in UNNUMBERED}
+        if told and max(told) >= ordinal:
+            return ordinal not in told
+        return not (self.replaying or self.held) and self.quiet_at == self.seen
 
     def withdraw(self, request: Request) -> None:
         """The body no longer waits for it."""
@@ -442,7 +422,7 @@ class BodyRun:
     @property
     def idle(self) -> bool:
         """Nothing in flight, nothing to hear."""
-        return not (self._in_flight or self.inbox or self._scheduled or self.closed or self.firing is not None)
+        return not (self._in_flight or self.held or self._scheduled or self.closed or self.firing is not None)
 
     @property
     def held_back(self) -> bool:
@@ -472,7 +452,7 @@ class BodyRun:
         self.open.clear()
         self._delayed.clear()
         self._fresh.clear()
-        self.inbox.clear()
+        self.held.clear()
         self.loop.dispose()
 
     # Divergence --------------------------------------------------------------------------------------------------
@@ -485,7 +465,7 @@ class BodyRun:
             raise diverged(self.process_id, entry, Effect(EffectKind.SLEEP, entry.ordinal, "", "", due_ms))
 
     def _check_leftovers(self) -> None:
-        for entry in self.inbox:
+        for entry in self.held:
             if entry.kind is EntryKind.SLEEP:
                 self._check_timer(entry)
             elif entry.kind not in (EntryKind.CANCEL, EntryKind.MAIL) and entry.ordinal >= self.next_ordinal:

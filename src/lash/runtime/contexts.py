@@ -84,14 +84,20 @@ class Contexts:
         self._store = store
         self._kept: OrderedDict[str, SessionStart] = OrderedDict()
 
+    def known(self, process_id: str, head: int) -> SessionStart | None:
+        """Where a turn begins at this head, if it is known without a look."""
+        kept = self._kept.get(process_id)
+        if kept is not None and kept.head == head:
+            self._kept.move_to_end(process_id)
+            return kept
+        return SessionStart(0, 0, (), {}, SessionUsage({})) if head == 0 else None
+
     async def start_of(self, process_id: str) -> SessionStart:
         (row,) = await self._store.sessions((process_id,))
         if not isinstance(row, SessionRow):
             raise SessionUnknown(f"No session stands behind process {process_id!r}.", process_id=process_id)
-        kept = self._kept.get(process_id)
-        if kept is not None and kept.head == row.head:
-            self._kept.move_to_end(process_id)
-            return kept
+        if (known := self.known(process_id, row.head)) is not None:
+            return known
         number = row.process.row
         nodes = await self._store.nodes(number, row.frame, row.head, WINDOW_NODES)
         states = await self._store.states(number, row.head)

@@ -170,7 +170,9 @@ class Opening:
     def post(self, op: Post, agent: str) -> asyncio.Future[Verdict]:
         """Queue an item of a session, alike: an idle one whose agent is here is leased and runs at once."""
         sessions = None if self.worker is None else self.worker.sessions
-        return self._queue(op, sessions is not None and sessions.running(agent) is not None)
+        if sessions is None or sessions.running(agent) is None:
+            return self._queue(op, False)
+        return self._queue(sessions.beginning(op), True)
 
     def _queue(self, op: Start | Post, here: bool) -> asyncio.Future[Verdict]:
         started: asyncio.Future[Verdict] = self._loop.create_future()
@@ -184,7 +186,9 @@ class Opening:
         def settle_start(verdict: Verdict | BaseException) -> None:
             leases.slots.reserved -= 1
             settle_future(started, verdict)  # first: the caller need not wait for the body's first steps
-            if isinstance(verdict, (Started, Posted)) and verdict.claimed is not None:
+            if isinstance(verdict, Posted) and verdict.claimed is not None:
+                worker.admit(verdict.claimed, verdict.begun)
+            elif isinstance(verdict, Started) and verdict.claimed is not None:
                 worker.admit(verdict.claimed)
             else:
                 leases.poke()  # a look may have found no slot because of this one

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from lash.abc.plugin import Plugin
 from lash.abc.provider import Provider
-from lash.abc.sessions import Committed, HeadMoved, Stream, TurnConflict
+from lash.abc.sessions import Committed, HeadMoved, Post, Stream, TurnConflict
 from lash.abc.store import BlobStore, Store, Verdict
 from lash.core import codec
 from lash.core.effect import Entry
-from lash.core.lease import Lease
 from lash.core.outcome import Cancelled
 from lash.core.process import Lane
 from lash.core.session import SESSION
@@ -29,10 +28,10 @@ from lash.runtime.agents import Agents, Running
 from lash.runtime.batching import Batcher
 from lash.runtime.bodyport import BodyPort, World
 from lash.runtime.bodyrun import BodyRun
-from lash.runtime.contexts import Contexts
+from lash.runtime.contexts import Contexts, SessionStart
 from lash.runtime.kept import Kept
 from lash.runtime.live import LiveTurn, LiveTurns
-from lash.runtime.turnrun import TurnEnd, TurnRun
+from lash.runtime.turnrun import FIRST_TAKE, TurnEnd, TurnRun
 from lash.runtime.turnwaits import TurnWaits
 from lash.runtime.watch import Hub
 
@@ -121,17 +120,20 @@ class SessionWork:
     def running(self, name: str) -> Running | None:
         return self._running.get(name)
 
-    async def begin(self, kept: Kept, run: BodyRun, running: Running, history: list[Entry]) -> None:
-        start = await self.contexts.start_of(kept.lease.process_id)
-        if not self.leases.still(kept):
-            return
+    @staticmethod
+    def beginning(op: Post) -> Post:
+        """An item that, leasing its session, begins the turn as well."""
+        return op._replace(entry=FIRST_TAKE)
+
+    def begin(self, kept: Kept, run: BodyRun, running: Running, history: list[Entry], start: SessionStart) -> None:
+        run.inbox = True
         turn = TurnRun(run, BodyPort(run, kept.record, None, self.world), running, start)
         run.start(turn.body(), history)
 
     def watch(self, run: BodyRun, live: LiveTurn) -> None:
         """A turn begins, or begins again, here: show it, and keep what it streams for observers elsewhere."""
         self.lives.begin(run.process_id, live)
-        live.streamed = Streamer(run.lease, self.batcher).add
+        live.streamed = Streamer(run, self.batcher).add
         self.leases.hub.written()  # observers that were here before the turn began
 
     def ended(self, kept: Kept, run: BodyRun) -> None:
@@ -202,8 +204,8 @@ class Streamer:
     """Keeps what a turn streams, in pieces that are some time apart. Best effort: a piece may be lost, with its store;
     the whole text comes with the call's own record."""
 
-    def __init__(self, lease: Lease, batcher: Batcher) -> None:
-        self._lease = lease
+    def __init__(self, run: BodyRun, batcher: Batcher) -> None:
+        self._run = run
         self._batcher = batcher
         self._pieces: list[list[object]] = []
         self._number = 0
@@ -222,6 +224,8 @@ class Streamer:
     def _write(self) -> None:
         self._timer = None
         pieces, self._pieces = self._pieces, []
+        if self._run.closed:
+            return  # its commit tells it all, or its lease is gone
         self._number += 1
         payload = codec.encode(pieces, "streamed text")
-        self._batcher.submit(Stream(self._lease.fence, self._number, payload), lambda verdict: None)
+        self._batcher.submit(Stream(self._run.fence, self._number, payload), lambda verdict: None)

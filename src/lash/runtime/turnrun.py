@@ -11,12 +11,12 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from lash.abc.sessions import Commit
 from lash.abc.tool import AnyTool
 from lash.core import codec
-from lash.core.effect import Entry
+from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
 from lash.core.message import Message, Text, encode_message, media_of, part_of, unsound
 from lash.core.model import ModelReply, ModelRequest, Usage
@@ -64,6 +64,10 @@ SUMMARISE = (
     "fact, decision, name, number, file and open question that may still matter, and what was to be done next. {focus}"
 )
 SUMMARY = "Summary of the conversation before this point:\n\n"
+
+
+FIRST_TAKE: Final = Entry(EntryKind.COMMAND, 0, "take 0")
+"""The entry with which every turn begins: what it asks for first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +242,8 @@ class TurnRun:
     # Items -------------------------------------------------------------------------------------------------------
 
     async def take(self, boundary: bool) -> list[Taken]:
-        entry: Entry = await self.run.take(f"take {self.state.boundaries + 1 if boundary else 0}", self.turn, boundary)
+        name = f"take {self.state.boundaries + 1}" if boundary else FIRST_TAKE.name
+        entry: Entry = await self.run.take(name, self.turn, boundary)
         found = [
             Taken(number, kind, payload)
             for number, kind, payload in cast(

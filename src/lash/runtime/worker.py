@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lash.abc.engine import Engine
+from lash.abc.sessions import Begun
 from lash.abc.store import (
     Claim,
     Claimed,
@@ -157,8 +158,9 @@ class Worker:
         self.batcher.submit(Claim(self.leases.owner, lanes, limit, self.settings.lease_ttl_ms), settle)
         return await future
 
-    def admit(self, item: Claimed) -> None:
-        """A row belongs to this worker now. Called while its verdict is handled, so nothing else can come between."""
+    def admit(self, item: Claimed, begun: Begun | None = None) -> None:
+        """A row belongs to this worker now. Called while its verdict is handled, so nothing else can come between.
+        ``begun``: of a session whose turn began with its lease."""
         former = self.leases.kept.get(item.lease.row)
         if former is not None:  # our lease ran out, and it is we who took the row over
             self.leases.lost(former, LeaseLost(f"The lease on {item.lease.process_id!r} ran out here."))
@@ -188,8 +190,23 @@ class Worker:
             self._spawn(self._resume(kept, resident.run))
         elif item.fresh and isinstance(kept.process, Process):
             self._begin(kept, self._make_run(kept), [])
-        else:
+        elif begun is None or not self._begin_turn(kept, begun):
             self._spawn(self._recall(kept, self._make_run(kept)))
+
+    def _begin_turn(self, kept: Kept, begun: Begun) -> bool:
+        """Without a read, where it is known here what the turn goes on from."""
+        sessions, running = self.sessions, kept.process
+        assert sessions is not None
+        assert running is not None
+        assert not isinstance(running, Process)
+        start = sessions.contexts.known(kept.lease.process_id, begun.head)
+        if start is None:
+            return False
+        try:
+            sessions.begin(kept, self._make_run(kept), running, [begun.entry], start)
+        except Exception as error:  # noqa: BLE001  # as in _recall
+            self.leases.give_back(kept, error)
+        return True
 
     def _cancel_overdue(self, kept: Kept) -> bool:
         request = kept.record.cancel_requested
@@ -222,7 +239,9 @@ class Worker:
         try:
             history = await self.engine.history(run, 0)
             if self.sessions is not None and kept.process is not None and not isinstance(kept.process, Process):
-                await self.sessions.begin(kept, run, kept.process, history)
+                start = await self.sessions.contexts.start_of(kept.lease.process_id)
+                if self.leases.still(kept):
+                    self.sessions.begin(kept, run, kept.process, history, start)
             elif self.leases.still(kept):
                 self._begin(kept, run, history)
         except Exception as error:  # noqa: BLE001  # as in _resume

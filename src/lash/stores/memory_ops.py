@@ -39,7 +39,7 @@ from lash.core.process import lane_of, new_record
 from lash.core.schedule import takeover_pause_ms
 from lash.core.session import TURN_PREFIX
 from lash.stores import facts
-from lash.stores.memory_sessions import perform_session, reply_of_turn, rest
+from lash.stores.memory_sessions import is_quiet, perform_session, reply_of_turn, rest
 from lash.stores.memory_tables import Held, Tables
 
 Fenced: TypeAlias = (
@@ -202,7 +202,7 @@ def put(t: Tables, held: Held, op: ops.Put) -> Recorded:
         elif noted.kind is EntryKind.CLOSE:
             close_wait(t, held, noted)
     held.news = False
-    return Recorded(held.after(op.seen))
+    return Recorded(held.after(op.seen), op.inbox and is_quiet(t, held))
 
 
 def open_wait(t: Tables, held: Held, wait: Entry) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from lash.abc import sessions as ops
 from lash.abc.sessions import (
+    Begun,
     Committed,
     HeadMoved,
     ItemConflict,
@@ -114,10 +115,14 @@ def post(t: Tables, op: ops.Post) -> Posted | ItemConflict | Ended | Unknown:
     item = accept(t, chat, op.item)
     if not t.at_rest(held):
         return Posted(item, new=True)
-    if op.owner is not None:
-        return Posted(item, new=True, claimed=t.lease(held, op.owner, op.ttl_ms))
-    t.make_due(held)
-    return Posted(item, new=True)
+    if op.owner is None:
+        t.make_due(held)
+        return Posted(item, new=True)
+    claimed = t.lease(held, op.owner, op.ttl_ms)
+    if op.entry is None:
+        return Posted(item, new=True, claimed=claimed)
+    (entry,) = take(t, held, ops.Take(claimed.lease.fence, 0, op.entry, 0, False)).entries
+    return Posted(item, new=True, claimed=claimed, begun=Begun(entry, chat.head))
 
 
 def accept(t: Tables, chat: Chat, new: NewItem) -> Item:
@@ -146,6 +151,12 @@ def take(t: Tables, held: Held, op: ops.Take) -> Recorded:
         t.note(held, op.entry._replace(payload=taken_payload(chosen)))
     held.news = False
     return Recorded(held.after(op.seen))
+
+
+def is_quiet(t: Tables, held: Held) -> bool:
+    """Whether nothing waits for the earliest boundary."""
+    chat = t.sessions.chats.get(held.row)
+    return chat is not None and not any(item.delivery == "earliest_boundary" for item in chat.in_state("pending"))
 
 
 def cancel_turn(t: Tables, op: ops.CancelTurn) -> Done | Withdrawn | Late | Ended | Unknown:

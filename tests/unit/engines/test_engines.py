@@ -28,12 +28,13 @@ class Body:
     process_id = "p"
     fence = Fence(1, 1)
     seen = 0
+    inbox = False
 
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
-        self.told += [entry.kind for entry in entries]
+    def deliver(self, entries: Sequence[Entry], quiet: bool = False) -> None:
+        self.told += [entry.kind for entry in entries] + ["quiet"] * quiet
 
     def lost(self) -> None:
         self.told.append("lost")
@@ -47,6 +48,7 @@ class Body:
     [
         (Recorded([Entry(EntryKind.STEP, 0), Entry(EntryKind.MAIL, 1)]), [EntryKind.STEP, EntryKind.MAIL]),
         (Recorded([]), []),
+        (Recorded([Entry(EntryKind.STEP, 0)], True), [EntryKind.STEP, "quiet"]),
         (Stale(5), ["lost"]),
         (lash.StoreUnavailable("away"), ["StoreUnavailable"]),
         (RuntimeError("defect"), ["RuntimeError"]),

@@ -55,6 +55,43 @@ async def test_a_zombie_commits_nothing_and_its_answer_is_not_heard() -> None:
 
 
 @virtual
+async def test_a_boundary_where_nothing_waited_is_passed_alike_by_whoever_runs_the_turn_again() -> None:
+    """It is no entry; and what was accepted behind it is not read by the answer that was recorded after it."""
+
+    @tool
+    async def look(what: str) -> str:
+        """Look."""
+        return f"saw {what}"
+
+    def lines(first: str) -> list[Any]:
+        return [Say("On it.", calls=[("look", {"what": "a"})]), Say("draft", pause_s=20), Say(first, pause_s=40)]
+
+    store = memory()
+    first_model, second_model = ScriptedModel(lines("lost")), ScriptedModel(["with the steer"])
+    async with host(store, agent_of(first_model, tools=[look])) as first:
+        session = await first.session("s", first.agents.named("helper"))
+        turn = await session.send("go")
+        await asyncio.sleep(10)
+        await session.steer("mind the gap")  # the second call is under way
+        await asyncio.sleep(30)
+        row = await session_row(store)
+        names = [entry.name for entry in await store.history(row.process.row, 0)]
+        assert names == ["take 0", "model 1", "tool 1.0 look", "model 2", "take 2"]
+        async with host(store, agent_of(second_model, tools=[look])) as second:
+            await store.write([Expire(row.process.owner or "")])
+            second.poke()
+            outcome = await turn
+            assert isinstance(outcome, Finished)
+            assert outcome.output == "with the steer"
+        assert [len(request.messages) for request in first_model.requests] == [1, 3, 5]
+        assert [len(request.messages) for request in second_model.requests] == [5]
+        assert (await said(session)) == [
+            ("user", "go"), ("assistant", "On it."), ("tool", "saw a"), ("assistant", "draft"),
+            ("user", "mind the gap"), ("assistant", "with the steer"),
+        ]  # fmt: skip
+
+
+@virtual
 async def test_a_commit_under_an_old_token_is_refused_by_the_store() -> None:
     store = memory()
     agent = agent_of([Say("a b c", pause_s=10)])

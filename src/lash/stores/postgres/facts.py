@@ -14,7 +14,7 @@ from lash.core.session import Item
 from lash.stores.postgres.columns import ID, STATE, VERSION
 from lash.stores.sql.chats import Chat
 from lash.stores.sql.lanes import LaneBook
-from lash.stores.sql.rows import LEASED, Columns
+from lash.stores.sql.rows import IDLE, LEASED, Columns
 
 Kind: TypeAlias = Literal[
     "row", "id", "tombstone", "spec", "keyed", "terminal", "after", "open", "waits", "waiters", "due", "blocked",
@@ -26,6 +26,8 @@ Need: TypeAlias = tuple[Kind, tuple[object, ...]]
 
 ROWS_MAX: Final = 20_000
 """Rows remembered: far more than one worker leases."""
+RESTING_MAX: Final = 1_000
+"""Sessions remembered while they rest, for the next word somebody says in them."""
 
 
 class Missing(Exception):
@@ -45,7 +47,8 @@ class KeptChat(NamedTuple):
 
 
 class Known(LaneBook):
-    """What a writer remembers between transactions: the rows leased through it, and the lanes.
+    """What a writer remembers between transactions: the rows leased through it, the sessions that rest since then, and
+    the lanes.
 
     A remembered row may be out of date. Its version is checked under its lock before anything is decided on it.
     """
@@ -55,10 +58,20 @@ class Known(LaneBook):
         self.rows: dict[int, Columns] = {}
         self.ids: dict[str, int] = {}
         self.chats: dict[int, KeptChat] = {}
+        self.specs: dict[int, object] = {}
+        """Of those sessions; what a spec says never changes."""
+        self._resting: dict[int, None] = {}
 
     def settle(self, row: int, columns: Columns) -> None:
-        """``columns`` were committed. Kept only while the row is leased: a parked row must cost nothing."""
-        if columns[STATE] == LEASED:
+        """``columns`` were committed. Kept while the row is leased, and a bounded number of sessions longer: a parked
+        row must cost nothing."""
+        resting = columns[STATE] == IDLE and row in self.chats
+        if resting:
+            self._resting.pop(row, None)
+            self._resting[row] = None
+            while len(self._resting) > RESTING_MAX:
+                self.forget(next(iter(self._resting)))
+        if resting or columns[STATE] == LEASED:
             if len(self.rows) >= ROWS_MAX:
                 self.clear()
             if (kept := self.chats.get(row)) is not None and columns[VERSION] == kept.version + 1:
@@ -73,6 +86,8 @@ class Known(LaneBook):
     def forget(self, row: int) -> None:
         columns = self.rows.pop(row, None)
         self.chats.pop(row, None)
+        self.specs.pop(row, None)
+        self._resting.pop(row, None)
         if columns is not None:
             self.ids.pop(cast(str, columns[ID]), None)
 
@@ -80,12 +95,16 @@ class Known(LaneBook):
         self.rows.clear()
         self.ids.clear()
         self.chats.clear()
+        self.specs.clear()
+        self._resting.clear()
 
-    def keep_chat(self, chat: Chat) -> None:
-        """It was committed as it is now, beside its row. Forgotten with the row."""
+    def keep_chat(self, chat: Chat, spec: object) -> None:
+        """It was committed as it is now, beside its row; forgotten with it. ``spec``: None where nobody asked."""
         if (columns := self.rows.get(chat.row)) is not None:
             version = cast(int, columns[VERSION])
             self.chats[chat.row] = KeptChat(version, (chat.row, chat.name, *chat.columns()), tuple(chat.undone.items()))
+            if spec is not None:
+                self.specs[chat.row] = spec
 
 
 class Facts:
@@ -117,6 +136,16 @@ class Facts:
         kept = self.known.chats.get(row) if row in self.trusted else None
         columns = self._rows.get(row)
         return kept if kept is not None and columns is not None and columns[VERSION] == kept.version else None
+
+    def spec(self, row: int) -> object:
+        """Arguments and what else a spec says; None where there is none."""
+        if row in self.trusted and (kept := self.known.specs.get(row)) is not None:
+            return kept
+        return self.ask("spec", row)
+
+    def stored_spec(self, row: int) -> object:
+        """The same, if it was fetched."""
+        return self._answers.get(("spec", (row,)))
 
     def row(self, row: int) -> Columns | None:
         if self.has_row(row):

@@ -104,7 +104,7 @@ class Picture(ChatPicture, Transaction):
     def load_full(self, row: int) -> Hot | None:
         hot = self.load(row)
         if hot is not None and hot.spec is None:
-            stored = cast("tuple[bytes, bytes | None] | None", self.facts.ask("spec", row))
+            stored = cast("tuple[bytes, bytes | None] | None", self.facts.spec(row))
             lane = self.lane(hot.lane)
             if stored is not None:
                 with suppress(ValueError, TypeError):

@@ -179,7 +179,7 @@ class Writer:
             self.known.settle(row, columns)
         for chat in picture.chats.values():
             if chat is not None:
-                self.known.keep_chat(chat)
+                self.known.keep_chat(chat, picture.facts.stored_spec(chat.row))
 
     async def close(self) -> None:
         """After the batch under way."""

@@ -12,11 +12,11 @@ from lash.core.session import TURN_PREFIX
 from lash.stores import facts
 from lash.stores.sql.rows import CLOSE, REPLY, STATUSES, WAIT, Hot
 from lash.stores.sql.transaction import Transaction
-from lash.stores.sql.turns import reply_of_turn
+from lash.stores.sql.turns import is_quiet, reply_of_turn
 
 
 def put(tx: Transaction, op: Put) -> Recorded | Stale:
-    fence, seen, entries = op
+    fence, seen, entries, inbox = op
     hot = tx.leased(fence)
     if isinstance(hot, Stale):
         return hot
@@ -36,7 +36,7 @@ def put(tx: Transaction, op: Put) -> Recorded | Stale:
     if hot.news is not None:
         tx.holder(fence)
         hot.news = None
-    return Recorded(recorded)
+    return Recorded(recorded, inbox and is_quiet(tx, hot))
 
 
 def put_wait(tx: Transaction, hot: Hot, wait: Entry) -> list[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from lash.abc import sessions as ops
 from lash.abc.sessions import (
+    Begun,
     Committed,
     HeadMoved,
     ItemConflict,
@@ -85,12 +86,15 @@ def post(tx: Transaction, op: ops.Post) -> Posted | ItemConflict | Ended | Unkno
     item = accept(tx, chat, op.item)
     if not resting:
         return Posted(item, new=True)
-    if op.owner is not None:
-        spec = spec_of(tx, hot)
-        if spec is not None:
-            return Posted(item, new=True, claimed=lease(tx, hot, spec, op.owner, op.ttl_ms))
-    tx.make_due(hot)
-    return Posted(item, new=True)
+    spec = None if op.owner is None else spec_of(tx, hot)
+    if op.owner is None or spec is None:
+        tx.make_due(hot)
+        return Posted(item, new=True)
+    claimed = lease(tx, hot, spec, op.owner, op.ttl_ms)
+    if op.entry is None:
+        return Posted(item, new=True, claimed=claimed)
+    (entry,) = take_items(tx, hot, chat, op.entry, 0, False, [])
+    return Posted(item, new=True, claimed=claimed, begun=Begun(entry, chat.head))
 
 
 def spec_of(tx: Transaction, hot: Hot) -> ProcessSpec | None:
@@ -113,25 +117,32 @@ def take(tx: Transaction, op: ops.Take) -> Recorded | Stale:
     chat = tx.chat(hot.row)
     if chat is None:
         return Stale(0)
-    recorded = tx.entries_after(hot, op.seen)
-    if facts.identity(op.entry) not in {facts.identity(entry) for entry in recorded}:
-        pending = in_state(tx, chat, "pending")
-        chosen = [item for item in pending if item.delivery == "earliest_boundary"]
-        if op.turn and not any(item.turn == op.turn for item in in_state(tx, chat, "taken")):
-            chosen = []  # no such turn is at work
-        if not op.turn and (taken := in_state(tx, chat, "taken")):
-            chosen = taken  # by an earlier try of this turn, whose journal was cut
-        elif not op.boundary and pending and pending[0].delivery == "next_turn":
-            chosen = pending[:1]
-        turn = op.turn or (chosen[0].turn or chosen[0].number if chosen else 0)
-        chosen = tx.whole(chat, chosen)
-        for item in chosen:
-            chat.put(item._replace(state="taken", turn=turn))
-        if chosen:
-            tx.touch_chat(chat)
-        recorded.append(tx.note(hot, op.entry._replace(payload=taken_payload(chosen))))
+    recorded = take_items(tx, hot, chat, op.entry, op.turn, op.boundary, tx.entries_after(hot, op.seen))
     hot.news = None
     return Recorded(recorded)
+
+
+def take_items(
+    tx: Transaction, hot: Hot, chat: Chat, entry: Entry, at_turn: int, boundary: bool, recorded: list[Entry]
+) -> list[Entry]:
+    """``recorded``, with the entry that takes items, unless it is among them."""
+    if facts.identity(entry) in {facts.identity(known) for known in recorded}:
+        return recorded
+    pending = in_state(tx, chat, "pending")
+    chosen = [item for item in pending if item.delivery == "earliest_boundary"]
+    if at_turn and not any(item.turn == at_turn for item in in_state(tx, chat, "taken")):
+        chosen = []  # no such turn is at work
+    if not at_turn and (taken := in_state(tx, chat, "taken")):
+        chosen = taken  # by an earlier try of this turn, whose journal was cut
+    elif not boundary and pending and pending[0].delivery == "next_turn":
+        chosen = pending[:1]
+    turn = at_turn or (chosen[0].turn or chosen[0].number if chosen else 0)
+    chosen = tx.whole(chat, chosen)
+    for item in chosen:
+        chat.put(item._replace(state="taken", turn=turn))
+    if chosen:
+        tx.touch_chat(chat)
+    return [*recorded, tx.note(hot, entry._replace(payload=taken_payload(chosen)))]
 
 
 def cancel_turn(tx: Transaction, op: ops.CancelTurn) -> Done | Withdrawn | Late | Ended | Unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lash.core.session import Item, ItemState, TurnRecord, item_of_turn_key
 from lash.stores.sql.chats import Chat
+from lash.stores.sql.rows import Hot
 from lash.stores.sql.transaction import Transaction
 
 
@@ -13,6 +14,14 @@ def item_of(tx: Transaction, chat: Chat, number: int) -> Item | None:
 
 def in_state(tx: Transaction, chat: Chat, state: ItemState) -> list[Item]:
     return [item for item in tx.undone(chat).values() if item.state == state]
+
+
+def is_quiet(tx: Transaction, hot: Hot) -> bool:
+    """Whether nothing waits for the earliest boundary of this session."""
+    chat = tx.chat(hot.row)
+    return chat is not None and not any(
+        item.state == "pending" and item.delivery == "earliest_boundary" for item in tx.undone(chat).values()
+    )
 
 
 def item_of_key(tx: Transaction, chat: Chat, key: str) -> tuple[Item, str] | None:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from lash.abc.sessions import CancelTurn, Committed, Delete, ItemConflict, Open, Post, Posted, Withdrawn
-from lash.abc.store import Appended, Cancel, Conflict, Count, Done, Ended, Park, Release, Started, Unknown
+from lash.abc.sessions import CancelTurn, Committed, Delete, ItemConflict, Open, Post, Posted, Take, Withdrawn
+from lash.abc.store import (
+    Appended,
+    Cancel,
+    Conflict,
+    Count,
+    Done,
+    Ended,
+    Park,
+    Put,
+    Recorded,
+    Release,
+    Started,
+    Unknown,
+)
+from lash.core.effect import Entry, EntryKind
 from lash.core.outcome import Cancelled, Status
 from lash.core.process import Blocked, Waiting
 from lash.core.session import Item, SessionRow
@@ -11,7 +25,9 @@ from lash.testing.conformance.session_stage import (
     HELLO,
     committing,
     leased,
+    messages,
     new_item,
+    numbers_of,
     opened,
     posted,
     session,
@@ -120,6 +136,75 @@ async def an_item_may_lease_its_session_at_once(s: Stage) -> None:
         equal(await taken(s, lease.fence), [number], "items")
         await s.do(committing(lease.fence, number), Committed)
     equal(await s.types("session:s"), ["process.started", "process.committed", "process.committed"], "events")
+
+
+@case
+async def an_item_may_begin_its_turn_at_once(s: Stage) -> None:
+    """Leased and taken in the same transaction, exactly as a claim and a take would have it."""
+    row = await opened(s)
+    entry = Entry(EntryKind.COMMAND, 0, "take", "w")
+    for number in (1, 2):
+        verdict = await s.do(Post("session:s", new_item(b"[1]", key=f"k{number}"), "w1", TTL_MS, entry), Posted)
+        claimed, begun = verdict.claimed, verdict.begun
+        if claimed is None or begun is None:
+            raise AssertionError(f"no turn for item {number}: {verdict!r}")
+        equal((verdict.item.state, begun.head), ("pending", number - 1), "item as accepted, head")
+        equal((begun.entry.name, begun.entry.witness, numbers_of(begun.entry)), ("take", "w", [number]), "entry")
+        equal(await s.store.history(row, 0), [begun.entry], "journal")
+        equal([(item.state, item.turn) for item in await s.store.items(row, ())], [("taken", number)], "items")
+        equal(claimed.row, await s.row("session:s"), "row")
+        again = await s.do(Take(claimed.lease.fence, 0, entry, 0, False), Recorded)
+        equal(list(again.entries), [begun.entry], "the same take again")
+        await s.do(committing(claimed.lease.fence, number, number - 1, messages("said")), Committed)
+
+
+@case
+async def only_an_idle_session_begins_its_turn_with_an_item(s: Stage) -> None:
+    """Whoever has a lease takes in his own time; without an owner nobody takes; a replayed key begins nothing."""
+    row = await opened(s)
+    entry = Entry(EntryKind.COMMAND, 0, "take")
+    verdict = await s.do(Post("session:s", new_item(key="k"), None, 0, entry), Posted)
+    equal((verdict.claimed, verdict.begun), (None, None), "without an owner")
+    fence = (await s.claim_one("session:s")).lease.fence
+    verdict = await s.do(Post("session:s", new_item(), "w9", TTL_MS, entry), Posted)
+    equal((verdict.claimed, verdict.begun), (None, None), "leased")
+    equal(await s.store.history(row, 0), [], "journal")
+    equal(await taken(s, fence), [1], "the holder takes")
+    await s.do(committing(fence, 1), Committed)
+    fence = (await s.claim_one("session:s")).lease.fence
+    await taken(s, fence)
+    await s.do(committing(fence, 2), Committed)
+    verdict = await s.do(Post("session:s", new_item(key="k"), "w9", TTL_MS, entry), Posted)
+    equal((verdict.new, verdict.claimed, verdict.begun), (False, None, None), "a replayed key")
+
+
+@case
+async def what_is_recorded_tells_whether_the_inbox_is_quiet(s: Stage) -> None:
+    """Quiet: nothing waits for the earliest boundary. What waits for the next turn does not count."""
+    await opened(s)
+    fence = await leased(s)
+    ordinal = 0
+
+    async def told(asked: bool = True) -> bool:
+        nonlocal ordinal
+        ordinal += 1
+        put = Put(fence, ordinal, [Entry(EntryKind.STEP, ordinal, "x", payload=b"1")], asked)
+        return (await s.do(put, Recorded)).quiet
+
+    await taken(s, fence)
+    equal(await told(), True, "nothing waits")
+    await posted(s)
+    equal(await told(), True, "an item for the next turn")
+    item = await posted(s, item=steering())
+    equal(await told(), False, "an item for the boundary")
+    equal(await told(asked=False), False, "not asked")
+    equal(await taken(s, fence, ordinal + 1, 1, 99), [item.number], "taken")
+    ordinal += 1
+    equal(await told(), True, "taken since")
+    verdicts = await s.write(
+        Post("session:s", steering()), Put(fence, ordinal + 1, [Entry(EntryKind.STEP, 100, "x", payload=b"1")], True)
+    )
+    equal(expect(verdicts[1], Recorded).quiet, False, "posted in the same transaction")
 
 
 @case
