@@ -46,3 +46,10 @@ def settled_bytes(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path.stat().st_size
+
+
+def expect_turns(path: Path, turns: int) -> None:
+    """Exactly so many turns are committed. Raises ``AssertionError``."""
+    found = count(path, "SELECT count(*) FROM lash_turn")
+    if found != turns:
+        raise AssertionError(f"expected {turns} committed turns, the file has {found}")

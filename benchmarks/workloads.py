@@ -243,5 +243,100 @@ FLEET: Final = Workload(
     ),
 )
 
-WORKLOADS: Final = {item.name: item for item in (W1, W2, W3, W4, W5, STORAGE, MEMORY, FLEET)}
+TURN_SIZES: Final[Mapping[SizeName, Mapping[str, float]]] = {
+    "full": {"turns": 100, "long_turns": 40, "messages": 300, "sessions": 100, "turns_each": 10},
+    "quick": {"turns": 30, "long_turns": 10, "messages": 300, "sessions": 20, "turns_each": 5},
+    "tiny": {"turns": 3, "long_turns": 2, "messages": 8, "sessions": 2, "turns_each": 2},
+}
+
+
+def turn_metrics(ending_ms: float, turns_per_s: Goal | None) -> tuple[Metric, ...]:
+    """The same of each store; the goals are about the turn of one model call and one tool, and about many sessions."""
+    return (
+        Metric("finish_p50_ms", "one call and a tool: ms per turn, p50", 2, at_most(ending_ms)),
+        Metric("finish_p99_ms", "one call and a tool: ms per turn, p99", 2),
+        Metric("finish_cpu_ms", "one call and a tool: ms of CPU per turn", 2),
+        Metric("tool_p50_ms", "two calls and a tool: ms per turn, p50", 2),
+        Metric("tool_p99_ms", "two calls and a tool: ms per turn, p99", 2),
+        Metric("tool_cpu_ms", "two calls and a tool: ms of CPU per turn", 2),
+        Metric("plain_p50_ms", "one call: ms per turn, p50", 2),
+        Metric("plain_p99_ms", "one call: ms per turn, p99", 2),
+        Metric("plain_cpu_ms", "one call: ms of CPU per turn", 2),
+        Metric("long_finish_p50_ms", "one call and a tool, at 300 messages: p50", 2),
+        Metric("long_finish_p99_ms", "one call and a tool, at 300 messages: p99", 2),
+        Metric("long_finish_cpu_ms", "one call and a tool, at 300 messages: CPU", 2),
+        Metric("long_tool_p50_ms", "two calls and a tool, at 300 messages: p50", 2),
+        Metric("long_tool_p99_ms", "two calls and a tool, at 300 messages: p99", 2),
+        Metric("long_tool_cpu_ms", "two calls and a tool, at 300 messages: CPU", 2),
+        Metric("tool_turns_per_s", "100 sessions, two calls and a tool: turns/s", 0, turns_per_s),
+        Metric("tool_many_cpu_ms", "ms of CPU per turn of them", 2),
+        Metric("finish_turns_per_s", "100 sessions, one call and a tool: turns/s", 0),
+        Metric("finish_many_cpu_ms", "ms of CPU per turn of them", 2),
+        Metric("plain_turns_per_s", "100 sessions, one call: turns/s", 0),
+        Metric("plain_many_cpu_ms", "ms of CPU per turn of them", 2),
+    )
+
+
+TURN: Final = Workload(
+    "TURN",
+    "benchmarks.turns",
+    "turns without provider time: short sessions, a long one, 100 at once",
+    TURN_SIZES,
+    (
+        *turn_metrics(5, at_least(400)),
+        Metric("finish_commits", "one call and a tool: commits per turn", 1),
+        Metric("tool_commits", "two calls and a tool: commits per turn", 1),
+        Metric("plain_commits", "one call: commits per turn", 1),
+        Metric("inline_percent", "% of the last made on the event loop", 0),
+        Metric("floor_p50_ms", "ms per bare one-row commit between turns, p50", 3),
+    ),
+)
+
+TURN_PG: Final = Workload(
+    "TURN-PG",
+    "benchmarks.turns_postgres",
+    "the same on PostgreSQL",
+    TURN_SIZES,
+    turn_metrics(8, None),
+)
+
+STREAM: Final = Workload(
+    "STREAM",
+    "benchmarks.streaming",
+    "a word of a model until an observer has it",
+    {"full": {"words": 150}, "quick": {"words": 50}, "tiny": {"words": 8}},
+    (
+        Metric("here_p50_ms", "ms to an observer in the same OS process, p50", 3, at_most(2)),
+        Metric("here_p99_ms", "ms to an observer in the same OS process, p99", 3),
+        Metric("elsewhere_p50_ms", "ms to another OS process, SQLite, p50", 1, at_most(2)),
+        Metric("elsewhere_p99_ms", "ms to another OS process, SQLite, p99", 1),
+        Metric("postgres_p50_ms", "ms to another OS process, PostgreSQL, p50", 1, at_most(2)),
+        Metric("postgres_p99_ms", "ms to another OS process, PostgreSQL, p99", 1),
+    ),
+)
+
+SESSION: Final = Workload(
+    "SESSION",
+    "benchmarks.sessions",
+    "a long session opened again; what a conversation takes on the disk",
+    {
+        "full": {"nodes": 10_000, "turns": 400},
+        "quick": {"nodes": 2_000, "turns": 400},
+        "tiny": {"nodes": 20, "turns": 4},
+    },
+    (
+        Metric("reopen_ms", "ms to row and window, first of an OS process", 1, at_most(50)),
+        Metric("reopen_warm_ms", "ms to row and window, later runtimes", 1),
+        Metric("turn_ms", "ms of a first turn, its context read back", 1),
+        Metric("open_ms", "ms to open the runtime", 1),
+        Metric("disk_mb", "MB of all files after 400 turns, closed", 2, at_most(2)),
+        Metric("disk_open_mb", "MB of them while open, without the log", 2),
+        Metric("text_mb", "MB of text in them", 2),
+        Metric("disk_factor", "× the text", 2),
+    ),
+)
+
+WORKLOADS: Final = {
+    item.name: item for item in (W1, W2, W3, W4, W5, STORAGE, MEMORY, FLEET, TURN, TURN_PG, STREAM, SESSION)
+}
 """By name, in the order they run. The floors run first in every round."""

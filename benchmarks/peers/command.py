@@ -1,7 +1,7 @@
 """``python -m benchmarks --peers [NAME …]``: measure contenders side by side; print, write JSON, draw a chart.
 
-A name is a contender's, the beginning of one (``dbos`` for both of DBOS), or a workload's. Always exits with 0: a peer
-that is missing, and a figure that is worse than a peer's, are results.
+A name is a contender's, the beginning of one (``dbos`` for both of DBOS, ``agents`` for all with conversations), or a
+workload's. Always exits with 0: a peer that is missing, and a figure that is worse than a peer's, are results.
 """
 
 from __future__ import annotations
@@ -31,9 +31,18 @@ from benchmarks.peers.rounds import Row, run_rounds
 from benchmarks.peers.table import figures, ratio_table, ratios
 
 SIZES: Final[Mapping[str, Mapping[str, int]]] = {
-    "full": {"steps": 1_000, "workflows": 1_000, "empty": 2_000, "resumed": 500, "starts": 200},
-    "quick": {"steps": 300, "workflows": 200, "empty": 400, "resumed": 100, "starts": 50},
-    "tiny": {"steps": 20, "workflows": 10, "empty": 20, "resumed": 10, "starts": 5},
+    "full": {
+        **{"steps": 1_000, "workflows": 1_000, "empty": 2_000, "resumed": 500, "starts": 200},
+        **{"alone": 50, "conversations": 100, "turns": 10, "disk_turns": 400},
+    },
+    "quick": {
+        **{"steps": 300, "workflows": 200, "empty": 400, "resumed": 100, "starts": 50},
+        **{"alone": 20, "conversations": 100, "turns": 3, "disk_turns": 100},
+    },
+    "tiny": {
+        **{"steps": 20, "workflows": 10, "empty": 20, "resumed": 10, "starts": 5},
+        **{"alone": 3, "conversations": 5, "turns": 2, "disk_turns": 5},
+    },
 }
 PARKED_MAX: Final = {"full": 100_000, "quick": 2_000, "tiny": 50}
 CHART_SECONDS_MAX: Final = 120
@@ -56,9 +65,10 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parsed = parser.parse_args(words)
     parsed.workloads = [name for name in WORKLOADS if name in map(str.upper, parsed.names)] or list(WORKLOADS)
     try:
-        parsed.contenders = chosen([name for name in parsed.names if name.upper() not in WORKLOADS])
+        named = chosen([name for name in parsed.names if name.upper() not in WORKLOADS])
     except KeyError as error:
         parser.error(f"there is no contender {error}; there are {', '.join(CONTENDERS)}")
+    parsed.contenders = [item for item in named if set(item.workloads) & set(parsed.workloads)]
     if parsed.repeats < 1:
         parser.error("--repeats must be 1 or more")
     if parsed.parked is not None and parsed.parked < 1:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from benchmarks.peers.environments import ENVIRONMENTS, Environment
-from benchmarks.peers.metrics import WORKLOADS
+from benchmarks.peers.metrics import AGENT_WORKLOADS, PROCESS_WORKLOADS
 
 Store: TypeAlias = Literal["SQLite", "Postgres", "own"]
 OURS: Final = "lash"
+NO_NOTES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Contender:
     environment: Environment
     program: str
     setup: str
-    workloads: tuple[str, ...] = WORKLOADS
+    workloads: tuple[str, ...] = PROCESS_WORKLOADS
     parked: int = 100_000
     variant: str = ""
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -73,6 +75,52 @@ RESTATE: Final = (
 RESTATE_NOTE: Final = "the service is killed, the server stays up; its first retry is due after 0.5 s"
 RESTATE_PARKED: Final = "by default fewer are parked, because filling takes long"
 STEPS_ONLY: Final = ("W1", "W2")
+LASH_AGENT: Final = "defaults, with concurrency=100 in T100; the model is lash.testing.ScriptedModel."
+GRAPH_AGENT: Final = (
+    "a model node and the prebuilt ToolNode over MessagesState, with the async saver of its docs (one connection); "
+    "durability=sync: what a node said is on disk before the next one begins (exit would keep one state of a turn "
+    "instead of one of each step, and lose a turn that is cut off). Nothing is pruned, as by default."
+)
+GRAPH_DELTA: Final = (
+    "the same with a DeltaChannel for the messages and its default of a whole state every 100 updates: its docs name "
+    "it for long conversations; it is a beta."
+)
+GRAPH_ASYNC: Final = "the first with durability=async, which is the default."
+OPENAI_AGENT: Final = (
+    "Runner.run with a SQLiteSession for each conversation, all on one file, not streamed; tracing off, because traces "
+    "are sent away; the model is a class of ours. A store on Postgres is an extension of it and was not measured."
+)
+OPENAI_NOTE: Final = "its session keeps messages; a turn that is cut off by a crash is not gone on with"
+TURNS: Final = ("T1", "T100")
+OPENAI_NOTES: Final = dict.fromkeys(TURNS, OPENAI_NOTE)
+ASYNC_NOTE: Final = "goes on before what a node said is on disk; a crash may ask the model again whose answer was used"
+ASYNC_NOTES: Final = dict.fromkeys(TURNS, ASYNC_NOTE)
+
+
+def agent(
+    name: str,
+    title: str,
+    home: str,
+    setup: str,
+    variant: str = "",
+    notes: Mapping[str, str] = NO_NOTES,
+    apart: tuple[str, ...] = (),
+) -> Contender:
+    """One that has conversations and no workflows, on the store that ends its name."""
+    store: Store = "Postgres" if name.endswith("postgres") else "SQLite"
+    environment, workloads = ENVIRONMENTS[home], apart or AGENT_WORKLOADS
+    return Contender(
+        f"agents-{name}",
+        f"{title}, {store}",
+        store,
+        environment,
+        f"{home}_agent",
+        setup,
+        workloads,
+        variant=variant,
+        notes=notes,
+        apart=apart,
+    )
 
 
 CONTENDERS: Final = {
@@ -164,6 +212,15 @@ CONTENDERS: Final = {
             parked=50_000,
             notes={"W4": RESTATE_NOTE, "W5": RESTATE_PARKED},
         ),
+        agent("lash-sqlite", "lash agent", "lash", LASH_AGENT),
+        agent("lash-postgres", "lash agent", "lash", LASH_AGENT),
+        agent("langgraph-sqlite", "LangGraph agent", "langgraph", GRAPH_AGENT),
+        agent("langgraph-postgres", "LangGraph agent", "langgraph", GRAPH_AGENT),
+        agent("langgraph-delta-sqlite", "LangGraph delta", "langgraph", GRAPH_DELTA, "delta"),
+        agent("langgraph-delta-postgres", "LangGraph delta", "langgraph", GRAPH_DELTA, "delta"),
+        agent("langgraph-async-sqlite", "LangGraph async", "langgraph", GRAPH_ASYNC, "async", ASYNC_NOTES, TURNS),
+        agent("langgraph-async-postgres", "LangGraph async", "langgraph", GRAPH_ASYNC, "async", ASYNC_NOTES, TURNS),
+        agent("openai-sqlite", "OpenAI agent", "openai", OPENAI_AGENT, notes=OPENAI_NOTES),
     )
 }
 """By name, in the order of the table, which is the order within a workload."""

@@ -57,6 +57,7 @@ ENVIRONMENTS: Final = {
                 "psycopg[binary]==3.3.9",
             ),
         ),
+        Environment("openai", ("openai-agents==0.24.0",)),
         Environment(
             "restate",
             ("restate-sdk==1.3.0", "hypercorn==0.18.0"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.peers.contenders import Store
-from benchmarks.peers.metrics import METRICS, Metric
+from benchmarks.peers.metrics import METRICS, PROCESS_METRICS, TABLES, Metric
 from benchmarks.peers.rounds import Row
 
 NOT_OFFERED: Final = "–"
@@ -53,20 +53,32 @@ class Ratio:
 
 
 def figures(rows: Sequence[Row]) -> str:
+    """A table of those with processes and one of those with conversations, and what is to be said of both."""
     remarks = Remarks()
+    tables = [figures_of(those, metrics, remarks) for metrics in TABLES if (those := rows_in(rows, metrics))]
+    legend = [f"{NOT_OFFERED} means that the peer has no such work", "(…) is shown and not compared"]
+    return "\n\n".join([*tables, "\n".join([*legend, *remarks.lines()])])
+
+
+def rows_in(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Row]:
+    wanted = {metric.workload for metric in metrics}
+    return [row for row in rows if wanted & set(row.contender.workloads)]
+
+
+def figures_of(rows: Sequence[Row], metrics: Sequence[Metric], remarks: Remarks) -> str:
+    beside = metrics is PROCESS_METRICS
     lines = [
-        line_of("", [metric.title for metric in METRICS] + ["parked"]),
-        line_of("", [metric.unit for metric in METRICS] + ["in W5"]),
+        line_of("", [metric.title for metric in metrics] + ["parked"] * beside),
+        line_of("", [metric.unit for metric in metrics] + ["in W5"] * beside),
     ]
     for row in rows:
         if row.missing:
             lines.append(f"{row.contender.title:<{TITLE_WIDTH}}  not measured: {row.missing}")
         else:
             parked = row.median("parked")
-            cells = [cell_of(row, metric, remarks) for metric in METRICS]
+            cells = [cell_of(row, metric, remarks) for metric in metrics]
             lines.append(line_of(row.contender.title, [*cells, "" if parked is None else f"{parked:,.0f}"]))
-    legend = [f"{NOT_OFFERED} means that the peer has no such work", "(…) is shown and not compared"]
-    return "\n".join([*lines, "", *legend, *remarks.lines()])
+    return "\n".join(lines)
 
 
 def cell_of(row: Row, metric: Metric, remarks: Remarks) -> str:
@@ -131,12 +143,19 @@ def best_of(rows: Sequence[Row], metric: Metric, store: Store) -> tuple[Row, flo
 def ratio_table(found: Sequence[Ratio]) -> str:
     """One line for each of ours and each field of peers; a cell names the best of them."""
     remarks = Remarks()
-    lines = [line_of("times better than the best", [metric.title for metric in METRICS])]
-    for ours, against in dict.fromkeys((ratio.ours, ratio.against) for ratio in found):
+    tables = [ratios_of(found, metrics, remarks) for metrics in TABLES]
+    return "\n\n".join([*filter(None, tables), "\n".join(remarks.lines())])
+
+
+def ratios_of(found: Sequence[Ratio], metrics: Sequence[Metric], remarks: Remarks) -> str:
+    keys = [metric.key for metric in metrics]
+    lines: list[str] = []
+    for ours, against in dict.fromkeys((ratio.ours, ratio.against) for ratio in found if ratio.key in keys):
         cells = {ratio.key: ratio for ratio in found if (ratio.ours, ratio.against) == (ours, against)}
         title = f"{ours} : {'own store' if against == 'own' else against}"
-        lines.append(line_of(title, [ratio_cell(cells.get(metric.key), remarks) for metric in METRICS]))
-    return "\n".join([*lines, "", *remarks.lines()])
+        lines.append(line_of(title, [ratio_cell(cells.get(key), remarks) for key in keys]))
+    heading = line_of("times better than the best", [metric.title for metric in metrics])
+    return "\n".join([heading, *lines]) if lines else ""
 
 
 def ratio_cell(ratio: Ratio | None, remarks: Remarks) -> str:

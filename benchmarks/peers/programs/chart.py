@@ -1,4 +1,4 @@
-"""Draws a results file of the peers: one panel per figure, one bar per contender, on a logarithmic scale.
+"""Draws a results file of the peers: one panel per figure somebody has, one bar per contender, on a logarithmic scale.
 
     python chart.py results.json chart.png
 
@@ -24,11 +24,14 @@ COLUMNS: Final = 3
 
 
 def draw(results: dict[str, Any], path: str) -> None:
-    metrics = results["metrics"]
+    contenders = results["contenders"].values()
+    metrics = [metric for metric in results["metrics"] if any(metric["key"] in item["metrics"] for item in contenders)]
     lines = -(-len(metrics) // COLUMNS)
     figure, panels = pyplot.subplots(lines, COLUMNS, figsize=(15, 3.6 * lines), squeeze=False)
     for number, metric in enumerate(metrics):
         panel(panels[number // COLUMNS][number % COLUMNS], metric, results["contenders"])
+    for spare in panels.flat[len(metrics) :]:
+        spare.set_axis_off()
     machine = results["machine"]
     figure.suptitle(
         f"lash beside its peers: rounds: {results['repeats']}, medians, {machine['cpus']} CPUs, fsync on, "

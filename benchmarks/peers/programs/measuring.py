@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +31,14 @@ PARK_S: Final = 30 * 24 * 3_600
 PAUSE_S: Final = 0.02
 """Between two starts of W5."""
 SECONDS_MAX: Final = 900
+QUESTION: Final = "What is 2 + 3?"
+REPLY: Final = "The sum is 5."
+"""The scripted conversation: asked, the model calls ``add`` with 2 and 3; given its result, it says this."""
+DISK_CHARS: Final = 1_250
+"""Of what is said, and of what is answered, in a turn of DISK: 400 turns are a million bytes of text."""
+AGAIN: Final = 5
+"""Times that the conversation of DISK is opened anew."""
+DATABASE_BYTES_SQL: Final = "SELECT pg_database_size(current_database())"
 
 Values = dict[str, float | list[float]]
 Workload = Callable[["Asked"], Coroutine[Any, Any, Values]]
@@ -54,6 +65,13 @@ class Asked:
     batches: int
     variant: str = ""
     """Of the peer, where it has several."""
+    alone: int = 50
+    """Turns of the one conversation of T1."""
+    conversations: int = 100
+    """Of T100, all of them at once."""
+    turns: int = 10
+    """Of one conversation of T100."""
+    disk_turns: int = 400
 
     @property
     def postgres(self) -> bool:
@@ -97,6 +115,92 @@ class Count:
         async with asyncio.timeout(SECONDS_MAX):
             while len(self._times) < wanted:  # noqa: ASYNC110  # filled by other threads
                 await asyncio.sleep(pause_s)
+
+
+class Prose:
+    """Text of random letters and blanks, the same in every run."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(1)
+
+    def of(self, chars: int) -> str:
+        return "".join(self._random.choices("abcdefghijklmnopqrstuvwxyz     ", k=chars))
+
+
+Converse = Callable[[str], Awaitable[str]]
+"""Says something in one conversation and returns the answer, once the turn is on disk."""
+
+
+async def turns_alone(asked: Asked, open_one: Callable[[str], Awaitable[Converse]]) -> Values:
+    """T1: turns one after another in one new conversation; another one before it is the warm-up."""
+    await talk(await open_one("warm"), 5)
+    converse = await open_one("alone")
+    found_ms: list[float] = []
+    for _ in range(asked.alone):
+        began = time.perf_counter()
+        await talk(converse, 1)
+        found_ms.append((time.perf_counter() - began) * 1_000)
+    return {"turn_p50_ms": statistics.median(found_ms), "turn_p99_ms": percentile(found_ms, 99)}
+
+
+async def turns_at_once(asked: Asked, open_one: Callable[[str], Awaitable[Converse]]) -> Values:
+    """T100: many conversations at the same time, each from its beginning."""
+
+    async def whole(number: int) -> None:
+        await talk(await open_one(f"many-{number}"), asked.turns)
+
+    await talk(await open_one("warm"), 5)
+    began = time.perf_counter()
+    await at_once(asked.conversations, whole, asked.conversations)
+    return {"turns_per_s": asked.conversations * asked.turns / (time.perf_counter() - began)}
+
+
+async def talk(converse: Converse, turns: int) -> None:
+    for _ in range(turns):
+        assert await converse(QUESTION) == REPLY
+
+
+async def fill_disk(asked: Asked, converse: Converse) -> None:
+    """DISK: one conversation, a model call in each turn; the answer is as long as the question."""
+    prose = Prose()
+    for _ in range(asked.disk_turns):
+        assert len(await converse(prose.of(DISK_CHARS))) == DISK_CHARS
+
+
+async def again_ms(open_it: Callable[[], AbstractAsyncContextManager[Converse]]) -> float:
+    """AGAIN: from a store that nobody has open until one more turn of the conversation of DISK is on disk, the median
+    of some."""
+    prose = Prose()
+    found_ms: list[float] = []
+    for _ in range(AGAIN):
+        began = time.perf_counter()
+        async with open_it() as converse:
+            assert len(await converse(prose.of(DISK_CHARS))) == DISK_CHARS
+            found_ms.append((time.perf_counter() - began) * 1_000)
+    return statistics.median(found_ms)
+
+
+class Answers:
+    """The model of DISK: it counts its turns, and refuses one in which it is not given all that was said before."""
+
+    def __init__(self) -> None:
+        self._prose = Prose()
+        self._turns = 0
+
+    def to(self, messages: int) -> str:
+        """``messages``: how many it is given, what was said last included."""
+        assert messages == 2 * self._turns + 1, f"turn {self._turns + 1} gives the model {messages} messages"
+        self._turns += 1
+        return self._prose.of(DISK_CHARS)
+
+
+def file_bytes(path: str, wait_s: float = 5.0) -> int:
+    """Of a SQLite database, once its log is copied into it. ``wait_s``: for those who still use it."""
+    connection = sqlite3.connect(path, timeout=wait_s)
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.close()
+    assert not busy, "somebody still uses the database"
+    return os.path.getsize(path)
 
 
 async def at_once(count: int, start: Callable[[int], Awaitable[object]], concurrency: int = CONCURRENCY) -> None:

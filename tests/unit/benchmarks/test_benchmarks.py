@@ -13,7 +13,7 @@ from benchmarks.child import MeasurementFailed, ask
 from benchmarks.rounds import Finding, Measured
 from benchmarks.workloads import FLOORS, WORKLOADS, Metric, Workload, at_least, at_most
 
-NAMES = ("W1", "W2", "W3", "W4", "W5", "STORAGE", "MEMORY", "FLEET")
+NAMES = ("W1", "W2", "W3", "W4", "W5", "STORAGE", "MEMORY", "FLEET", "TURN", "TURN-PG", "STREAM", "SESSION")
 
 
 def test_the_promised_workloads_are_there() -> None:

@@ -17,7 +17,7 @@ from benchmarks.peers import report
 from benchmarks.peers.contenders import CONTENDERS, Contender, chosen
 from benchmarks.peers.environments import ENVIRONMENTS, OURS, Environment, PeerMissing, last_line, perform, prepare
 from benchmarks.peers.measure import Values, answer_of, measure
-from benchmarks.peers.metrics import METRICS, WORKLOADS
+from benchmarks.peers.metrics import METRICS, PROCESS_METRICS, WORKLOADS
 from benchmarks.peers.rounds import Row, run_rounds
 from benchmarks.peers.table import figures, letter_of, ratio_table, ratios
 
@@ -43,6 +43,11 @@ def test_the_promised_peers_take_part() -> None:
         "LangGraph",
         "LangGraph tasks",
         "Restate",
+        "lash agent",
+        "LangGraph agent",
+        "LangGraph delta",
+        "LangGraph async",
+        "OpenAI agent",
     }
     assert {item.store for item in CONTENDERS.values() if item.ours} == {"SQLite", "Postgres"}
     assert [item.name for item in chosen(["dbos", "restate"])] == ["dbos-sqlite", "dbos-postgres", "restate"]
@@ -270,7 +275,7 @@ def test_a_run_of_lash_alone_prints_its_figures_and_writes_them(
     assert main([*words, "--json", str(out), "--dir", str(tmp_path / "disk")]) == 0
     document = json.loads(out.read_text("utf-8"))
     metrics = document["contenders"]["lash-sqlite"]["metrics"]
-    assert list(metrics) == [metric.key for metric in METRICS]
+    assert list(metrics) == [metric.key for metric in PROCESS_METRICS]
     assert all(len(found["values"]) == 2 for found in metrics.values())
     assert document["contenders"]["lash-sqlite"]["parked"] == 50
     printed = capsys.readouterr().out
