@@ -53,7 +53,9 @@ class SessionDoor:
         return [info_of(row) for row in found if isinstance(row, SessionRow)]
 
     async def delete(self, session_id: str) -> None:
-        verdict = await self._host.write(Delete(process_id_of(session_id)))
+        process_id = process_id_of(session_id)
+        verdict = await self._host.write(Delete(process_id))
+        self._host.waits.forget(process_id)
         if isinstance(verdict, Unknown) and not verdict.pruned:
             raise refusal(verdict, session_id)
         if not isinstance(verdict, (Unknown, Count)):

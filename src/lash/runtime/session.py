@@ -134,8 +134,9 @@ class Session(Generic[T_co]):
             check_name(key, "input key")
         op = Post(self._place.process_id, NewItem(kind, delivery, payload, key))
         match await self._opened.post(op, self.agent):
-            case Posted(item):
-                return Turn(self._opened, self._place, item.number, self._shape)
+            case Posted(item, new):
+                accepted_at = self._opened.waits.told if new else None
+                return Turn(self._opened, self._place, item.number, self._shape, accepted_at)
             case ItemConflict(item):
                 raise InputConflict(
                     f"The key {key!r} of session {self.id!r} belongs to input {item.number}, which says something "

@@ -63,10 +63,11 @@ class Opened(Watched, Protocol):
 class Turn(Generic[T_co]):
     """``await turn`` gives its outcome, ``turn.stream()`` its events; both from any process, any number of times."""
 
-    def __init__(self, opened: Opened, place: Place, item: int, shape: Shape) -> None:
+    def __init__(self, opened: Opened, place: Place, item: int, shape: Shape, accepted_at: int | None = None) -> None:
         self._opened = opened
         self._place = place
         self._shape = shape
+        self._accepted_at = accepted_at
         self.item = item
         """Number of the input in its session."""
 
@@ -91,9 +92,11 @@ class Turn(Generic[T_co]):
         Raises ``SessionDeleted`` when the session is deleted meanwhile, ``InvalidValue`` when a stored answer does not
         fit the agent's output type any more.
         """
-        item = self.item
+        item, accepted_at = self.item, self._accepted_at
         while True:
-            record, outcome = await self._opened.waits.wait(Awaited(self._place.row, self._place.process_id, item))
+            awaited = Awaited(self._place.row, self._place.process_id, item)
+            record, outcome = await self._opened.waits.wait(awaited, accepted_at)
+            accepted_at = None
             receipt = decode_receipt(record.receipt)
             if not isinstance(receipt.outcome, Switched):
                 return await read_outcome(self._opened.store, self._place, record, receipt, self._shape, outcome)
@@ -132,7 +135,10 @@ async def cancel_item(opened: Opened, place: Place, item: int | None, reason: st
     stopped = PlainStopped("cancelled", reason or "It was withdrawn before anybody began with it.", "cancelled")
     op = CancelTurn(place.process_id, item, reason, Receipt(stopped).encode())
     match await opened.write(op):
-        case Done() | Withdrawn():
+        case Withdrawn(record):
+            opened.waits.settled(place.process_id, place.row, (record.number,), record)
+            return True
+        case Done():
             return True
         case Late() | Ended():
             return False

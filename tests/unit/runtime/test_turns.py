@@ -244,6 +244,44 @@ async def test_an_input_that_waits_can_be_withdrawn() -> None:
 
 
 @virtual
+async def test_a_turn_that_has_ended_is_answered_at_once_while_another_is_at_work() -> None:
+    """Whoever made the handle, and however the turn ended."""
+    agent = agent_of(["one", Say("two", pause_s=600)])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        first = await session.send("a", key="m-1")
+        assert (await first).text == "one"
+        await session.send("b")
+        await asyncio.sleep(1)
+        waiting = await session.send("c")
+        assert await waiting.cancel()
+        began = asyncio.get_running_loop().time()
+        again = await session.send("a", key="m-1")
+        for turn in (first, session.turn(first.item), session.turn(first.id), again):
+            assert (await turn).text == "one"
+        for turn in (waiting, session.turn(waiting.item)):
+            outcome = await turn
+            assert isinstance(outcome, Stopped)
+            assert outcome.reason == "cancelled"
+        assert asyncio.get_running_loop().time() - began < 1
+
+
+@virtual
+async def test_a_turn_awaited_after_many_others_have_ended_is_answered_at_once(monkeypatch: Any) -> None:
+    """More of them than are remembered."""
+    monkeypatch.setattr("lash.runtime.turnwaits.REMEMBERED", 2)
+    agent = agent_of(["one", "two", "three", "four", Say("five", pause_s=600)])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turns = [await session.send(text) for text in "abcd"]
+        await turns[-1]
+        await session.send("e")
+        await asyncio.sleep(1)
+        async with asyncio.timeout(1):
+            assert [(await turn).text for turn in turns] == ["one", "two", "three", "four"]
+
+
+@virtual
 async def test_a_provider_that_fails_is_asked_again_after_the_pause_it_wants() -> None:
     busy = ProviderError("Slow down.", kind="rate_limit", retryable=True, retry_after_ms=7_000)
     model = ScriptedModel([busy, Say("half of it", cut=2), "whole"])
