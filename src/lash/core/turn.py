@@ -146,6 +146,8 @@ class ModelFailed(NamedTuple):
 class ToolReplied(NamedTuple):
     path: str
     output: ToolOutput
+    usage: Usage = NO_USAGE
+    """What the tool spent on models of its own."""
 
 
 class Passed(NamedTuple):
@@ -260,8 +262,8 @@ def step(mode: Mode, state: TurnState, reply: Reply | None) -> Step:
             moved = on_answer(mode, state, answer)
         case ModelFailed(path, reason, code, message) if path == model_path(state):
             moved = end(replace(state, model_calls=state.model_calls + 1), Stopped(reason, message, code))
-        case ToolReplied(path, output) if (index := index_of(state, path)) is not None:
-            moved = on_result(mode, state, index, output)
+        case ToolReplied(path, output, usage) if (index := index_of(state, path)) is not None:
+            moved = on_result(mode, replace(state, usage=state.usage + usage), index, output)
         case Passed(path, messages) if path == boundary_path(state):
             moved = on_passed(state, messages)
         case Halted(reason, code, message):

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from lash.abc.engine import Reply
+from lash.abc.engine import Again, Reply
 from lash.abc.provider import Provider
 from lash.abc.sessions import Open, Post, Posted
 from lash.abc.store import Store
@@ -22,13 +22,14 @@ from lash.core.model import ModelReply, ModelRequest, ModelSettings, Usage
 from lash.core.outcome import Failure
 from lash.core.session import NewItem, process_id_of, session_id_of, turn_key
 from lash.core.turn import Finished as PlainFinished, Stopped as PlainStopped, Switched
-from lash.errors import InvalidArguments, LashError, StoreUnavailable
+from lash.errors import InvalidArguments, LashError, ModelUnavailable, StoreUnavailable
 from lash.runtime.agent import Agent, model_of
 from lash.runtime.agents import output_spec, reader_of
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model
 from lash.runtime.pictures import Place, committed_nodes
 from lash.runtime.receipts import decode_receipt, outcome_json, outcome_of, with_text
 from lash.runtime.session import opened_place, refusal, said, session_spec
+from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall, failure_payload, step_failed
 from lash.runtime.turn import Finished, Stopped, following_item, typed
 
@@ -58,6 +59,9 @@ class Asked(Protocol):
 
     @property
     def store(self) -> Store: ...
+
+    @property
+    def spending(self) -> Spending | None: ...
 
     def token(self) -> int: ...
 
@@ -100,11 +104,14 @@ async def run_turn(port: Asked, agent: Agent[Any], text: str, session: str | Non
         if entry.payload == codec.NULL:
             gone = "The session was closed or deleted before its turn ended."
             return Stopped("deleted", gone, "session_deleted", "", Usage(), f"{name}/{item}")
+        receipt = decode_receipt(entry.payload)
+        if port.spending is not None:
+            port.spending.add(receipt.by_model)
         read = await read_turn(port, place, item)
         if isinstance(read, int):
             item = read  # the turn went on in a new frame
             continue
-        return of_plain(agent, f"{name}/{item}", decode_receipt(entry.payload).usage, read)
+        return of_plain(agent, f"{name}/{item}", receipt.usage, read)
 
 
 async def read_turn(port: Asked, place: Place, item: int) -> list[object] | int:
@@ -131,6 +138,18 @@ def of_plain(agent: Agent[Any], turn_id: str, usage: Usage, plain: list[object])
         return Finished(value, outcome.text, usage, turn_id)
     assert isinstance(outcome, PlainStopped)
     return Stopped(outcome.reason, outcome.message, outcome.code, outcome.text, usage, turn_id)
+
+
+class AskCall(StepCall):
+    """That the model is not to be had here (no such provider, no key, no extra) says nothing about the process: it is
+    trouble, and the row waits for a worker that has it."""
+
+    __slots__ = ()
+
+    def _failed(self, error: BaseException, attempt: int, began_ms: int, now_ms: Callable[[], int]) -> Reply | Again:
+        if isinstance(error, ModelUnavailable):
+            raise error
+        return super()._failed(error, attempt, began_ms, now_ms)
 
 
 async def perform_asking(ask: Callable[[], Awaitable[object]]) -> object:
@@ -161,11 +180,13 @@ async def ask_model(
         return await perform_model(ModelJob(provider, request, port.store.blobs, None, 1, port.token()))
 
     witness = codec.fingerprint("lash.ask/1", label, prompt, instructions)
-    call = StepCall(perform_asking, (ask,), {}, model_retry(asked.retry), None, port.process_id)
+    call = AskCall(perform_asking, (ask,), {}, model_retry(asked.retry), None, port.process_id)
     entry = await port.step(f"model {label}", witness, call)
     if entry.failed:
         raise step_failed(entry.payload, port.process_id)
     reply = ModelReply.of_json(cast("list[object]", codec.decode(entry.payload))[1])
+    if port.spending is not None:
+        port.spending.add({label: (1, reply.usage)})
     if (read := reader_of(asked)) is None:
         return Answer(reply.text, reply.text, reply.usage)
     try:

@@ -36,6 +36,7 @@ from lash.core.schedule import Duration, duration_ms
 from lash.errors import (
     Diverged,
     EventConflict,
+    InputConflict,
     LeaseLost,
     NotInProcess,
     NotInStep,
@@ -43,6 +44,9 @@ from lash.errors import (
     ProcessEnded,
     ProcessPruned,
     ProcessUnknown,
+    SessionConflict,
+    SessionDeleted,
+    SessionUnknown,
     UsageError,
 )  # fmt: skip
 from lash.runtime.bodyrun import BodyRun
@@ -56,12 +60,17 @@ if TYPE_CHECKING:
     from lash.core.model import ModelSettings
     from lash.runtime.agent import Agent
     from lash.runtime.asking import Answer
+    from lash.runtime.spending import Spending
     from lash.runtime.turn import Finished, Stopped
 
 T = TypeVar("T")
 COMMAND_ERRORS = {
-    kind.code: kind for kind in (ProcessConflict, ProcessEnded, ProcessUnknown, ProcessPruned, EventConflict)
-}
+    kind.code: kind
+    for kind in (
+        ProcessConflict, ProcessEnded, ProcessUnknown, ProcessPruned, EventConflict,
+        SessionConflict, SessionDeleted, SessionUnknown, InputConflict,
+    )
+}  # fmt: skip
 
 
 class World(Protocol):
@@ -102,6 +111,8 @@ class BodyPort:
         self._process = process
         self._world = world
         self._scope = scope_of(record.id, record.generation)
+        self.spending: Spending | None = None
+        """Of a turn: where what its tools spend is counted."""
 
     @property
     def scope(self) -> str:

@@ -277,8 +277,9 @@ class Context:
     ) -> Answer[Any]:
         """Ask a model one thing, without tools or a session; the answer is recorded, and never paid for twice.
 
-        ``output``: the type of the answer. Raises ``StepFailed`` when the model could not be asked, and with code
-        ``invalid_output`` when its answer does not fit; ``ModelUnavailable`` for an unknown model.
+        ``output``: the type of the answer. Raises ``StepFailed`` when the model refused or could not be reached, and
+        with code ``invalid_output`` when its answer does not fit. A model that this worker does not have (no such
+        provider, no key, an extra that is missing) is no failure: the process is blocked, visibly, until one has it.
         """
         return await self._port.ask_model(model, prompt, instructions, output, settings)
 

@@ -18,6 +18,7 @@ from lash.core.model import Usage
 from lash.core.session import NewNode, Node, SessionRow
 from lash.errors import SessionUnknown
 from lash.limits import WINDOW_NODES
+from lash.runtime.spending import Spent
 
 KEPT: Final = 256
 """Sessions whose context is kept: a conversation of 100,000 tokens is some 500 KB."""
@@ -25,7 +26,8 @@ KEPT: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class SessionUsage:
-    """What a session has used. ``models``: by model, the calls made and their tokens."""
+    """What a session has used, sessions and models that its tools asked included. ``models``: by model, the calls made
+    and their tokens."""
 
     models: dict[str, tuple[int, Usage]]
     turns: int = 0
@@ -37,11 +39,12 @@ class SessionUsage:
     def total(self) -> Usage:
         return sum((usage for _, usage in self.models.values()), Usage())
 
-    def with_turn(self, model: str, calls: int, usage: Usage, tool_calls: int, last: int) -> SessionUsage:
+    def with_turn(self, model: str, calls: int, usage: Usage, tool_calls: int, last: int, spent: Spent) -> SessionUsage:
+        """``usage``: of the turn's own ``calls``; ``spent``: what its tools used besides."""
         models = dict(self.models)
-        if calls:
-            had, before = models.get(model, (0, Usage()))
-            models[model] = (had + calls, before + usage)
+        for name, (many, used) in (((model, (calls, usage)),) if calls else ()) + tuple(spent.items()):
+            had, before = models.get(name, (0, Usage()))
+            models[name] = (had + many, before + used)
         return SessionUsage(models, self.turns + 1, self.tool_calls + tool_calls, last or self.last_input_tokens)
 
     def encode(self) -> bytes:

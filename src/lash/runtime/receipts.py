@@ -6,7 +6,7 @@ A text that stands in the history is named there by its node, and is not stored 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from lash.core import codec
@@ -15,6 +15,7 @@ from lash.core.model import NO_USAGE, Usage
 from lash.core.session import Node
 from lash.core.tool import SwitchFrame
 from lash.core.turn import Finished, Outcome, StopCause, Stopped, Switched
+from lash.runtime.spending import Spending, Spent, spent_json, spent_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,18 @@ class Receipt:
     text_node: int = 0
     parsed: bool = False
     """The value is what the text says, read as JSON."""
+    spent: Spent = field(default_factory=dict[str, "tuple[int, Usage]"])
+    """What its tools used on models of their own. It is part of ``usage``."""
+
+    @property
+    def by_model(self) -> Spent:
+        """All it used."""
+        spending = Spending()
+        if self.model_calls:
+            own = sum((usage for _, usage in self.calls), NO_USAGE)
+            spending.add({self.model: (self.model_calls, own)})
+        spending.add(self.spent)
+        return spending.models
 
     def encode(self) -> bytes:
         return codec.encode(
@@ -42,17 +55,22 @@ class Receipt:
                 [[version, *usage.as_json()] for version, usage in self.calls],
                 self.text_node,
                 int(self.parsed),
+                spent_json(self.spent),
             ],
             "receipt",
         )
 
 
 def decode_receipt(data: bytes) -> Receipt:
-    outcome, usage, model, model_calls, tool_calls, answered, text_node, parsed = cast(
-        "tuple[list[object], list[int], str, int, int, list[list[object]], int, int]", codec.decode(data)
+    outcome, usage, model, model_calls, tool_calls, answered, text_node, parsed, spent = cast(
+        "tuple[list[object], list[int], str, int, int, list[list[object]], int, int, dict[str, list[int]]]",
+        codec.decode(data),
     )
     calls = [(cast(str, version), Usage(*cast("list[int]", counts))) for version, *counts in answered]
-    return Receipt(outcome_of(outcome), Usage(*usage), model, model_calls, tool_calls, calls, text_node, bool(parsed))
+    return Receipt(
+        outcome_of(outcome), Usage(*usage), model, model_calls, tool_calls, calls, text_node, bool(parsed),
+        spent_of(spent),
+    )  # fmt: skip
 
 
 def with_text(receipt: Receipt, nodes: Sequence[Node]) -> Outcome:

@@ -19,7 +19,7 @@ from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
 from lash.core.message import Message, Text, encode_message, media_of, part_of, unsound
-from lash.core.model import ModelReply, ModelRequest, Usage
+from lash.core.model import NO_USAGE, ModelReply, ModelRequest, Usage
 from lash.core.observe import Picture
 from lash.core.outcome import Failure
 from lash.core.retry import NO_RETRY
@@ -56,6 +56,7 @@ from lash.runtime.frames import follow_key
 from lash.runtime.live import LiveTurn
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model
 from lash.runtime.receipts import Receipt, text_place
+from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
 from lash.runtime.toolcall import ToolJob, perform_tool, run_tool
 
@@ -130,6 +131,7 @@ class TurnRun:
         self.later: list[Message] = []
         """Said by plugins, for the next boundary."""
         self.follow: list[NewItem] = []
+        self.spending = port.spending = Spending()
         self.frame: SwitchFrame | None = None
         """A new frame to begin at the end, although the outcome is another."""
 
@@ -338,7 +340,7 @@ class TurnRun:
         async with gate:
             output = await self.call_tool(effect)
         self.live.tool_done(self.state.model_calls, effect.place, output)
-        self.move(ToolReplied(effect.path, output))
+        self.move(ToolReplied(effect.path, output, self.spending.untold()))
 
     async def call_tool(self, effect: CallTool) -> ToolOutput:
         tool = self.tools.get(effect.call.name)
@@ -404,16 +406,18 @@ class TurnRun:
         parsed = place is not None and isinstance(outcome, Finished) and self.running.output is not None
         receipt = Receipt(
             outcome,
-            state.usage,
+            state.usage + self.spending.untold(),
             self.agent.model,
             state.model_calls,
             state.tool_calls,
             self.answered,
             0 if place is None else self.start.head + 1 + place,
             parsed,
+            self.spending.models,
         )
+        own = sum((usage for _, usage in self.answered), NO_USAGE)
         usage = self.start.usage.with_turn(
-            self.agent.model, state.model_calls, state.usage, state.tool_calls, state.last_input_tokens
+            self.agent.model, state.model_calls, own, state.tool_calls, state.last_input_tokens, self.spending.models
         )
         return TurnEnd(
             self.turn, self.start, tuple(self.items), said, tuple(nodes), receipt, outcome, usage, tuple(follow),
