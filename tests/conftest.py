@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("lash", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lash")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell starts what runs in its background deaf to Ctrl-C, and what tests start would inherit that."""
 
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 

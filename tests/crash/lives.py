@@ -176,7 +176,7 @@ async def undying(
 
 def judge_undying(scenario: Scenario, told: object) -> list[str]:
     """A failing store is no crash: it costs no attempt, and only what runs once may be given up for it."""
-    allowed = scenario.outcomes if scenario.performs_max == 1 else scenario.outcomes[:1]
+    allowed = scenario.outcomes if scenario.runs_once else scenario.outcomes[:1]
     faults = judge(scenario, told, 1)
     if told not in allowed:
         faults.append(f"the caller was told {told!r}, expected one of {allowed!r}")

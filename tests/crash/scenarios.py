@@ -69,6 +69,8 @@ class Scenario:
     processes: int
     performs_max: int | None = None
     """How often one attempt may be performed; None: once, and once more per crash."""
+    runs_once: bool = False
+    """Something of it runs once, and is given up where nobody can know whether it ran: the later outcomes tell so."""
     leave: Callable[[Runtime], Awaitable[object]] | None = None
     """What the first life's caller does before it closes the runtime; None: everything."""
 
@@ -394,7 +396,7 @@ def generations():
     return register, drive
 
 
-@scenario(["completed", 3], 2, outcomes=(["abandoned"],), performs_max=1)
+@scenario(["completed", 3], 2, outcomes=(["abandoned"],), performs_max=1, runs_once=True)
 def once():
     def register(app: Runtime) -> None:
         @app.process(recovery="once")

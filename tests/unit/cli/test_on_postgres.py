@@ -213,8 +213,8 @@ def verdicts(about: dict[str, object]) -> dict[str, str]:
 
 
 def test_a_fresh_server_is_well_but_for_its_durability(pg: Cli) -> None:
-    """Servers of tests keep no promise about power failures; one that was named may."""
-    about = diagnose(pg.url) | {"fsync": "on"}
+    """Servers of tests keep no promise about power failures and are not vacuumed; one that was named may be."""
+    about = diagnose(pg.url) | {"fsync": "on", "autovacuum": "on"}
     assert verdicts(about) == dict.fromkeys(
         "server durability isolation clock connections notices indexes leases transactions".split(), "ok"
     ) | {"dead rows": "ok"}
