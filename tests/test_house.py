@@ -29,7 +29,7 @@ PUBLIC = """
     Diverged VersionMissing NotCompleted StepFailed ProcessFailed ProcessCancelled ProcessAbandoned
     Agent Session Turn Finished Stopped TurnLimits Answer HistoryEntry SessionInfo SessionUsage Usage ModelSettings
     ModelInfo Price Provider Message Media Text user
-    tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame
+    tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame Switched
     Plugin TurnView Abort Compact Deny ToolAnswer ReplaceArguments Say Notify
     TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Committed Gap
     InvalidAgent AgentUnknown SessionUnknown SessionDeleted SessionConflict InputConflict NodeUnknown BadCursor

@@ -94,12 +94,12 @@ if TYPE_CHECKING:
         TurnEvent,
     )
     from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput
-    from lash.core.turn import TurnLimits
+    from lash.core.turn import Finished, Stopped, Switched, TurnLimits
     from lash.runtime.agent import Agent
     from lash.runtime.asking import Answer
     from lash.runtime.contexts import SessionUsage
     from lash.runtime.session import HistoryEntry, Session, SessionInfo
-    from lash.runtime.turn import Finished, Stopped, Turn
+    from lash.runtime.turn import Turn
 
 __version__ = "0.1.0"
 
@@ -112,12 +112,12 @@ LAZY = {
     "lash.core.observe": "Committed Gap ModelFinished PluginEvent ReasoningDelta Reset TextDelta ToolFinished "
     "ToolStarted TurnEvent",
     "lash.core.tool": "Fail Finish SwitchFrame ToolOutput",
-    "lash.core.turn": "TurnLimits",
+    "lash.core.turn": "Finished Stopped Switched TurnLimits",
     "lash.runtime.agent": "Agent",
     "lash.runtime.asking": "Answer",
     "lash.runtime.contexts": "SessionUsage",
     "lash.runtime.session": "HistoryEntry Session SessionInfo",
-    "lash.runtime.turn": "Finished Stopped Turn",
+    "lash.runtime.turn": "Turn",
 }
 """What agents need, by module: a worker of plain processes starts without it. ``A=B`` is ``B`` under another name."""
 PLACES = {
@@ -137,9 +137,9 @@ __all__ = [
     "ProcessRecord", "ProcessUnknown", "Provider", "ProviderError", "ReasoningDelta", "ReplaceArguments", "Report",
     "Reset", "Retry", "Runtime", "RuntimeNotOpen", "Say", "Session", "SessionConflict", "SessionDeleted", "SessionInfo",
     "SessionUnknown", "SessionUsage", "Status", "StepContext", "StepFailed", "Stopped", "StoreTooNew",
-    "StoreUnavailable", "SwitchFrame", "Terminal", "Text", "TextDelta", "Tool", "ToolAnswer", "ToolContext",
-    "ToolFailed", "ToolFinished", "ToolOutput", "ToolStarted", "Turn", "TurnEvent", "TurnLimits", "TurnView", "Usage",
-    "UsageError", "VersionMissing", "WiringError", "current", "process", "tool", "user",
+    "StoreUnavailable", "SwitchFrame", "Switched", "Terminal", "Text", "TextDelta", "Tool", "ToolAnswer",
+    "ToolContext", "ToolFailed", "ToolFinished", "ToolOutput", "ToolStarted", "Turn", "TurnEvent", "TurnLimits",
+    "TurnView", "Usage", "UsageError", "VersionMissing", "WiringError", "current", "process", "tool", "user",
 ]  # fmt: skip
 
 

@@ -15,12 +15,13 @@ from lash.abc.tool import ToolContext, tool
 from lash.core.message import Text, ToolCall, ToolResult, unsound
 from lash.core.model import Chunk, ModelInfo, ModelReply, ModelRequest, TextDelta, Usage
 from lash.core.retry import Retry
+from lash.core.turn import Finished
 from lash.errors import ProviderError
 from lash.modes.standard import Standard
 from lash.runtime.agent import Agent
 from lash.runtime.runtime import Runtime
 from lash.runtime.session import Session
-from lash.runtime.turn import Finished, Turn
+from lash.runtime.turn import Turn
 from tests.crash.scenarios import LEDGER, asked, scenario
 
 Answer = Callable[[ModelRequest, int], ModelReply]

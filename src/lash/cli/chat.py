@@ -191,7 +191,7 @@ def answer(talk: Talk, wanted: Wanted, text: str, stream: Any) -> int:
         sys.stdout = stream
         out.print_json(answer_document(talk))
     elif isinstance(outcome, Finished):
-        shown = outcome.text or ("" if outcome.value is None else out.show_value(outcome.value, 10**9))
+        shown = outcome.text or ("" if outcome.value is None else out.show_value(out.plain(outcome.value), 10**9))
         print(shown, file=stream, flush=True)
     if talk.interrupted:
         return exits.INTERRUPTED
@@ -203,7 +203,7 @@ def answer_document(talk: Talk) -> Document:
     screen, outcome = talk.screen, talk.screen.outcome
     document: Document = {"session": talk.session_id, "turn": f"{talk.session_id}/{screen.turn}", "outcome": "stopped"}
     if isinstance(outcome, Finished):
-        document |= {"outcome": "finished", "text": outcome.text, "output": outcome.value}
+        document |= {"outcome": "finished", "text": outcome.text, "output": out.plain(outcome.value)}
     elif isinstance(outcome, Stopped):
         document |= {"reason": outcome.reason, "code": outcome.code, "message": outcome.message, "text": outcome.text}
     document["model_calls"], document["tool_calls"] = screen.calls, screen.tool_calls

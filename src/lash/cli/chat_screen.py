@@ -112,7 +112,7 @@ class Screen:
         self.outcome, self.turn, self.usage = event.outcome, event.turn, self.usage + event.usage
         if isinstance(event.outcome, Finished):
             if not self._answered and self.streams_text:
-                value = event.outcome.value
+                value = out.plain(event.outcome.value)
                 self.whole(event.outcome.text or ("" if value is None else out.show_value(value)))
         else:
             self.line(f"[{said.outcome_words(event.outcome)}]", "red" if self.failed else "yellow")

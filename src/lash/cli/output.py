@@ -123,6 +123,13 @@ def one_line(text: str) -> str:
     return clean(" ".join(text.split("\n")))
 
 
+def plain(value: object) -> object:
+    """A typed value as plain JSON."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
+
+
 def show_value(value: object, chars_max: int = VALUE_CHARS_MAX) -> str:
     """Plain JSON for a person: short, on one line, ending in what was left out."""
     text = json.dumps(value, ensure_ascii=False)

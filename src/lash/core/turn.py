@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from lash.core.message import Message, ToolCall, unsound
 from lash.core.model import NO_USAGE, ModelReply, Usage
 from lash.core.outcome import Failure
 from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput, failed
 from lash.limits import MODEL_CALLS_MAX, TOOL_CALLS_MAX
+
+T_co = TypeVar("T_co", covariant=True)
 
 # Values ------------------------------------------------------------------------------------------------------------
 
@@ -55,31 +57,48 @@ class TurnLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """The model is done, or a tool finished the turn."""
+class Finished(Generic[T_co]):
+    """The turn has its answer: the model is done, or a tool finished the turn."""
 
     text: str
+    """What the model wrote last."""
     value: object = None
-    """Plain JSON: the structured answer where the agent has an ``output`` type, or what the tool finished with."""
+    """The structured answer where the agent has an ``output`` type, or what the tool finished with; None where the text
+    is all. Plain JSON, but of the output type for whoever awaits or watches the turn."""
+    usage: Usage = NO_USAGE
+    """Of the whole turn, as everything below once it is committed."""
+    turn_id: str = ""
+
+    @property
+    def output(self) -> T_co:
+        """Of the agent's ``output`` type, or the text."""
+        return cast(T_co, self.text if self.value is None else self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
+    """The turn ended without an answer."""
+
     reason: StopCause
     message: str
     code: str = ""
     text: str = ""
     """What the model had written when its output limit cut it off."""
+    usage: Usage = NO_USAGE
+    turn_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """The conversation goes on in a new frame, with the turn its task begins."""
+    """The conversation goes on in a new frame, with the turn its task begins. Whoever awaits the turn is told the
+    outcome of that one; whoever watches it is told this, and finds that one with ``session.observe``."""
 
     frame: SwitchFrame
+    usage: Usage = NO_USAGE
+    turn_id: str = ""
 
 
-Outcome: TypeAlias = Finished | Stopped | Switched
+Outcome: TypeAlias = Finished[Any] | Stopped | Switched
 
 
 @dataclass(frozen=True, slots=True)

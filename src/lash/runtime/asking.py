@@ -21,17 +21,19 @@ from lash.core.message import Message, Text
 from lash.core.model import ModelReply, ModelRequest, ModelSettings, Usage
 from lash.core.outcome import Failure
 from lash.core.session import NewItem, process_id_of, session_id_of, turn_key
-from lash.core.turn import Finished as PlainFinished, Stopped as PlainStopped, Switched
+from lash.core.turn import Finished, Stopped, Switched
 from lash.errors import InvalidArguments, LashError, ModelUnavailable, StoreUnavailable
 from lash.runtime.agent import Agent, model_of
 from lash.runtime.agents import output_spec, reader_of
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model
+from lash.runtime.outcomes import told
 from lash.runtime.pictures import Place, committed_nodes
 from lash.runtime.receipts import decode_receipt, outcome_json, outcome_of, with_text
 from lash.runtime.session import opened_place, refusal, said, session_spec
+from lash.runtime.shapes import decoded
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall, failure_payload, step_failed
-from lash.runtime.turn import Finished, Stopped, following_item, typed
+from lash.runtime.turn import following_item
 
 T = TypeVar("T", covariant=True)
 
@@ -103,7 +105,7 @@ async def run_turn(port: Asked, agent: Agent[Any], text: str, session: str | Non
         entry = await port.wait(turn_key(place.process_id, item), EffectKind.WAIT)
         if entry.payload == codec.NULL:
             gone = "The session was closed or deleted before its turn ended."
-            return Stopped("deleted", gone, "session_deleted", "", Usage(), f"{name}/{item}")
+            return Stopped("deleted", gone, "session_deleted", turn_id=f"{name}/{item}")
         receipt = decode_receipt(entry.payload)
         if port.spending is not None:
             port.spending.add(receipt.by_model)
@@ -111,7 +113,7 @@ async def run_turn(port: Asked, agent: Agent[Any], text: str, session: str | Non
         if isinstance(read, int):
             item = read  # the turn went on in a new frame
             continue
-        return of_plain(agent, f"{name}/{item}", receipt.usage, read)
+        return told(outcome_of(read), agent.shape, receipt.usage, f"{name}/{item}")
 
 
 async def read_turn(port: Asked, place: Place, item: int) -> list[object] | int:
@@ -129,15 +131,6 @@ async def read_turn(port: Asked, place: Place, item: int) -> list[object] | int:
 
     name = f"turn {session_id_of(place.process_id)}/{item}"
     return cast("list[object] | int", await port.command(name, "", read))
-
-
-def of_plain(agent: Agent[Any], turn_id: str, usage: Usage, plain: list[object]) -> Finished[Any] | Stopped:
-    outcome = outcome_of(plain)
-    if isinstance(outcome, PlainFinished):
-        value = outcome.text if outcome.value is None else typed(agent.shape, outcome.value)
-        return Finished(value, outcome.text, usage, turn_id)
-    assert isinstance(outcome, PlainStopped)
-    return Stopped(outcome.reason, outcome.message, outcome.code, outcome.text, usage, turn_id)
 
 
 class AskCall(StepCall):
@@ -194,4 +187,4 @@ async def ask_model(
     except ValueError as error:
         failure = Failure("execution", "invalid_output", f"The model's answer does not fit the output type: {error}")
         raise step_failed(failure_payload(failure), port.process_id) from None
-    return Answer(typed(asked.shape, value), reply.text, reply.usage)
+    return Answer(decoded(asked.shape, codec.encode(value, "answer"), "answer"), reply.text, reply.usage)

@@ -58,10 +58,10 @@ from lash.runtime.steps import StepCall, failure_payload
 if TYPE_CHECKING:
     from lash.abc.provider import Provider
     from lash.core.model import ModelSettings
+    from lash.core.turn import Finished, Stopped
     from lash.runtime.agent import Agent
     from lash.runtime.asking import Answer
     from lash.runtime.spending import Spending
-    from lash.runtime.turn import Finished, Stopped
 
 T = TypeVar("T")
 COMMAND_ERRORS = {

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from lash.abc.provider import Provider
     from lash.core.model import ModelSettings
+    from lash.core.turn import Finished, Stopped
     from lash.runtime.agent import Agent
     from lash.runtime.asking import Answer
-    from lash.runtime.turn import Finished, Stopped
 
 T = TypeVar("T")
 Command = Callable[[int], Coroutine[Any, Any, Reply]]

@@ -17,7 +17,7 @@ from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.message import Message, Reasoning, Text, ToolResult, decode_message
 from lash.core.model import ModelReply
-from lash.core.observe import CallPicture, Picture, Seen, ToolPicture, TurnEvent, difference
+from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture, TurnEvent, difference
 from lash.core.outcome import Failure
 from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
 from lash.core.tool import ToolOutput, failed
@@ -25,7 +25,9 @@ from lash.core.turn import Finished, Stopped
 from lash.errors import SessionDeleted
 from lash.limits import CLAIM_PAGE_MAX, SAFETY_POLL_MS
 from lash.runtime.live import LiveTurns, draw_reply
+from lash.runtime.outcomes import committed
 from lash.runtime.receipts import Receipt, decode_receipt, with_text
+from lash.runtime.shapes import Shape
 from lash.runtime.watch import Hub
 
 
@@ -53,7 +55,9 @@ class Place:
     process_id: str
 
 
-async def observe(opened: Watched, place: Place, item: int, seen: Seen | None) -> AsyncIterator[TurnEvent]:
+async def observe(
+    opened: Watched, place: Place, shape: Shape, item: int, seen: Seen | None
+) -> AsyncIterator[TurnEvent]:
     """The events of the turn that has, or will have, this item; ends after its ``Committed``."""
     while True:
         with opened.hub.changes() as change:
@@ -71,6 +75,8 @@ async def observe(opened: Watched, place: Place, item: int, seen: Seen | None) -
                     picture = await drawn(opened.store, place, found)
                 for event, after in difference(picture, seen):
                     seen = after
+                    if isinstance(event, Committed):
+                        event = committed(event, shape, session_id_of(place.process_id))
                     yield event
                 if seen.ended:
                     return

@@ -201,7 +201,7 @@ class Session(Generic[T_co]):
         seen = None if after is None else seen_of(after)
         item = seen.turn if seen is not None else await self._current()
         while True:
-            async for event in observe(self._opened, self._place, item, seen):
+            async for event in observe(self._opened, self._place, self._shape, item, seen):
                 yield event
             seen = None
             item = await self._next(item)

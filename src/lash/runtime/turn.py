@@ -7,48 +7,23 @@ can make it again.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from lash.abc.sessions import CancelTurn, Late, Withdrawn
 from lash.abc.store import Done, Ended, Store, Unknown, Verdict
-from lash.core import codec
-from lash.core.model import Usage
 from lash.core.observe import TurnEvent, seen_of
 from lash.core.session import TurnRecord, session_id_of
-from lash.core.turn import Finished as PlainFinished, Outcome, StopCause, Stopped as PlainStopped, Switched
+from lash.core.turn import Finished, Outcome, Stopped, Switched
 from lash.errors import StoreUnavailable
 from lash.runtime.frames import follow_key
+from lash.runtime.outcomes import told
 from lash.runtime.pictures import Place, Watched, committed_nodes, find_item, gone, observe
 from lash.runtime.receipts import Receipt, decode_receipt, with_text
-from lash.runtime.shapes import Shape, decoded
+from lash.runtime.shapes import Shape
 from lash.runtime.turnwaits import Awaited, TurnWaits
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Finished(Generic[T_co]):
-    """The turn has its answer. ``output`` is of the agent's ``output`` type, or the text; ``text`` is what the model
-    wrote last."""
-
-    output: T_co
-    text: str
-    usage: Usage
-    turn_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The turn ended without an answer. ``text`` is what had been written where the model's output limit cut it."""
-
-    reason: StopCause
-    message: str
-    code: str
-    text: str
-    usage: Usage
-    turn_id: str
 
 
 class Opened(Watched, Protocol):
@@ -103,7 +78,8 @@ class Turn(Generic[T_co]):
             item = await following_item(self._opened.store, self._place, record)
 
     async def stream(self, after: str | None = None) -> AsyncIterator[TurnEvent]:
-        """What happens in the turn, from its beginning or behind a cursor, up to its ``Committed``.
+        """What happens in the turn, from its beginning or behind a cursor, up to its ``Committed``, whose outcome is a
+        ``Switched`` where the conversation goes on in a new frame.
 
         Raises ``BadCursor`` for a cursor that is malformed or belongs to another turn.
         """
@@ -112,7 +88,7 @@ class Turn(Generic[T_co]):
             seen = seen_of(after)
             found = await find_item(self._opened.store, self._place, self.item)
             seen_of(after, self.item if found is None else found.turn or self.item)
-        async for event in observe(self._opened, self._place, self.item, seen):
+        async for event in observe(self._opened, self._place, self._shape, self.item, seen):
             yield event
 
     async def cancel(self, reason: str = "") -> bool:
@@ -132,7 +108,7 @@ async def following_item(store: Store, place: Place, record: TurnRecord) -> int:
 
 
 async def cancel_item(opened: Opened, place: Place, item: int | None, reason: str) -> bool:
-    stopped = PlainStopped("cancelled", reason or "It was withdrawn before anybody began with it.", "cancelled")
+    stopped = Stopped("cancelled", reason or "It was withdrawn before anybody began with it.", "cancelled")
     op = CancelTurn(place.process_id, item, reason, Receipt(stopped).encode())
     match await opened.write(op):
         case Withdrawn(record):
@@ -152,16 +128,7 @@ async def read_outcome(
     store: Store, place: Place, record: TurnRecord, receipt: Receipt, shape: Shape, outcome: Outcome | None = None
 ) -> Finished[Any] | Stopped:
     """A turn's record as its outcome, typed; read from its nodes unless ``outcome`` is given."""
-    turn_id = f"{session_id_of(place.process_id)}/{record.number}"
     if outcome is None:
         nodes = await committed_nodes(store, place.row, record) if receipt.text_node else []
         outcome = with_text(receipt, nodes)
-    if isinstance(outcome, PlainFinished):
-        value = outcome.text if outcome.value is None else typed(shape, outcome.value)
-        return Finished(value, outcome.text, receipt.usage, turn_id)
-    assert isinstance(outcome, PlainStopped)
-    return Stopped(outcome.reason, outcome.message, outcome.code, outcome.text, receipt.usage, turn_id)
-
-
-def typed(shape: Shape, value: object) -> object:
-    return decoded(shape, codec.encode(value, "answer"), "answer of the turn")
+    return told(outcome, shape, receipt.usage, f"{session_id_of(place.process_id)}/{record.number}")

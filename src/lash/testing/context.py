@@ -22,6 +22,7 @@ from lash.core.model import ModelSettings, Usage
 from lash.core.outcome import Completed, Outcome, Status
 from lash.core.process import ProcessRecord
 from lash.core.schedule import Duration, duration_ms
+from lash.core.turn import Finished, Stopped
 from lash.errors import InvalidArguments, NotRegistered
 from lash.runtime.asking import Answer
 from lash.runtime.context import Context
@@ -29,7 +30,6 @@ from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
 from lash.runtime.shapes import decoded, shape_of
 from lash.runtime.steps import StepCall
-from lash.runtime.turn import Finished, Stopped
 from lash.testing.clock import START_MS
 
 T = TypeVar("T")
@@ -140,7 +140,8 @@ class DirectPort:
         turn_id = f"{session or self.process_id + '.' + str(self.next_ordinal())}/1"
         if isinstance(output, Stopped):
             return output
-        return Finished(output, output if isinstance(output, str) else "", Usage(), turn_id)
+        text, value = (output, None) if isinstance(output, str) else ("", output)
+        return Finished(text, value, turn_id=turn_id)
 
     async def ask_model(
         self, model: str | tuple[Provider, str], prompt: str, instructions: str, output: object,

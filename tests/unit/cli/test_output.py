@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import lash
 from lash.cli import output as out
 from lash.cli.exits import error_document, exit_code_of
 from lash.errors import (
@@ -23,6 +24,13 @@ def test_control_characters_are_shown_and_not_obeyed() -> None:
     assert out.clean("a\x1b[31mb\x07\tc\nd") == "a\\x1b[31mb\\x07\\tc\nd"
     assert out.clean("[red]äöü 日本[/red]") == "[red]äöü 日本[/red]"
     assert out.clean("\ud800") == "\\ud800"
+
+
+def test_a_typed_value_is_shown_as_json() -> None:
+    assert out.plain((lash.Price(1.0, 2.0),)) == [
+        {"input": 1.0, "output": 2.0, "cache_read": None, "cache_write": None}
+    ]
+    assert out.plain({"a": [1, None]}) == {"a": [1, None]}
 
 
 def test_a_plain_table_is_columns_of_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:

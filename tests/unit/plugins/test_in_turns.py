@@ -9,11 +9,11 @@ from functools import wraps
 from pathlib import Path
 
 from lash.core.message import Media, ToolResult
+from lash.core.turn import Finished, Stopped
 from lash.plugins.files import Files
 from lash.plugins.patch import Patch
 from lash.plugins.search import Search
 from lash.plugins.shell import Shell
-from lash.runtime.turn import Finished, Stopped
 from lash.stores.memory import MemoryStore
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.sessions import agent_of, host, said, until

@@ -9,9 +9,8 @@ import pytest
 import lash
 from lash.abc.tool import tool
 from lash.core.model import Usage
-from lash.core.turn import TurnLimits
+from lash.core.turn import Finished, Stopped, TurnLimits
 from lash.errors import ModelUnavailable, SessionConflict, SessionDeleted
-from lash.runtime.turn import Finished, Stopped
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host

@@ -25,9 +25,8 @@ from lash.core.message import Message, ToolCall, user
 from lash.core.model import ModelReply
 from lash.core.observe import PluginEvent
 from lash.core.tool import ToolOutput
-from lash.core.turn import Outcome
+from lash.core.turn import Finished, Outcome, Stopped
 from lash.errors import InvalidAgent
-from lash.runtime.turn import Finished, Stopped
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host, said

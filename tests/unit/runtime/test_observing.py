@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from lash.abc.tool import tool
-from lash.core.observe import TurnEvent
+from lash.core.observe import Committed, TurnEvent
+from lash.core.tool import SwitchFrame
+from lash.core.turn import Stopped, Switched
 from lash.errors import BadCursor, ProviderError, SessionDeleted
 from lash.runtime.turn import Turn
 from lash.testing.model import Say, ScriptedModel
@@ -188,6 +191,37 @@ async def test_wrong_cursors_are_refused_and_a_cursor_from_ahead_is_a_gap() -> N
         ahead = events[0].cursor.replace(".3.0.", ".9000.0.")
         told = await all_of(first, ahead)
         assert [type(event).__name__ for event in told][:2] == ["Gap", "TextDelta"]
+
+
+@dataclass(frozen=True)
+class Sum:
+    total: int
+
+
+@virtual
+async def test_whoever_watches_is_told_the_outcome_that_whoever_awaits_is_told() -> None:
+    @tool
+    def leave() -> SwitchFrame:
+        """Clean the desk."""
+        return SwitchFrame("desk", "add")
+
+    answers = [Say(calls=[("leave", {})]), Say('{"total": 3}'), Say("no", stop="content_filter")]
+    agent = agent_of(answers, tools=[leave], output=Sum)
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        awaited = await turn
+        assert awaited.output == Sum(3)
+        ends = [(await all_of(one))[-1] for one in (turn, session.turn(2))]
+        assert isinstance(ends[0], Committed)
+        assert isinstance(ends[1], Committed)
+        assert ends[0].outcome == Switched(SwitchFrame("desk", "add"), ends[0].usage, "s/1")
+        assert ends[1].outcome == awaited
+        turn = await session.send("again")
+        stopped = (await all_of(turn))[-1]
+        assert isinstance(stopped, Committed)
+        assert isinstance(stopped.outcome, Stopped)
+        assert stopped.outcome == await turn
 
 
 @virtual

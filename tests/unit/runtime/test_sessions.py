@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import lash
+from lash.core.turn import Finished, Stopped
 from lash.errors import (
     AgentUnknown,
     InvalidAgent,
@@ -20,7 +21,6 @@ from lash.errors import (
     SessionUnknown,
 )  # fmt: skip
 from lash.limits import INPUT_BYTES_MAX
-from lash.runtime.turn import Finished, Stopped
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host, said

@@ -15,8 +15,8 @@ from lash.abc.tool import tool
 from lash.core.lease import Fence
 from lash.core.message import encode_message, user
 from lash.core.session import NewNode, SessionRow
+from lash.core.turn import Finished
 from lash.errors import DurableStoreRequired, ProviderError
-from lash.runtime.turn import Finished
 from lash.stores.memory import MemoryStore
 from lash.testing import simulate
 from lash.testing.model import Say, ScriptedModel

@@ -12,9 +12,8 @@ import lash
 from lash.abc.tool import ToolContext, tool
 from lash.core.message import ToolResult
 from lash.core.tool import Finish, SwitchFrame
-from lash.core.turn import TurnLimits
+from lash.core.turn import Finished, Stopped, TurnLimits
 from lash.errors import InputConflict, InvalidAgent, ProviderError, ToolFailed
-from lash.runtime.turn import Finished, Stopped
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host, said
