@@ -29,10 +29,13 @@ OTHER_PYTHONS = "pythons"
 ORDER = ("unit", "conformance", "simulation", "wire", "typing", "acceptance", "docs", "crash", "concurrency")
 """Quick ones first; a lane not named here runs after these, in order of its name."""
 
-PARALLEL = ("unit", "conformance", "simulation", "wire", "acceptance", "crash")
+PARALLEL = ("unit", "conformance", "simulation", "wire", "typing", "acceptance", "docs", "crash")
 """Lanes whose tests may run beside one another. The others measure time or load the machine: one test at a time."""
 
-WORKERS = 2
+WORKERS = 3
+"""On two cores: tests wait more than they compute."""
+WAITS = "concurrency"
+"""A lane that leaves more than half of the machine idle: the other Pythons get that, and no more."""
 LANE_SECONDS_MAX = 600
 """A lane that takes longer hangs."""
 NO_TESTS = 5
@@ -112,8 +115,23 @@ def line_of(lane: str, result: Result) -> str:
     return f"{lane:<12} {verdict:<6} {result.tests:>5} tests{skipped} in {result.seconds:.1f} s"
 
 
-def run_other_pythons() -> bool:
-    return subprocess.run([sys.executable, ROOT / "tools" / "other_pythons.py"], cwd=ROOT).returncode == 0
+class OtherPythons:
+    """Started when they are least in the way, and waited for last."""
+
+    def __init__(self) -> None:
+        self.child: subprocess.Popen[str] | None = None
+
+    def begin(self) -> subprocess.Popen[str]:
+        if self.child is None:
+            command = ["nice", "-n", "19", sys.executable, str(ROOT / "tools" / "other_pythons.py")]
+            self.child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        return self.child
+
+    def end(self) -> bool:
+        """Whether all went well; prints what they said."""
+        child = self.begin()
+        print(child.communicate()[0].rstrip(), flush=True)
+        return child.returncode == 0
 
 
 def main(wanted: Sequence[str]) -> int:
@@ -127,13 +145,16 @@ def main(wanted: Sequence[str]) -> int:
     began = time.monotonic()
     failed: list[str] = []
     chosen = [name for name in names if not wanted or name in wanted]
+    pythons = OtherPythons() if not wanted or OTHER_PYTHONS in wanted else None
     for lane in chosen:
+        if lane == WAITS and pythons is not None:
+            pythons.begin()
         result = run_lane(lane)
         print(line_of(lane, result), flush=True)
         if not result.ok:
             failed.append(lane)
             print(result.output, flush=True)
-    if (not wanted or OTHER_PYTHONS in wanted) and not run_other_pythons():
+    if pythons is not None and not pythons.end():
         failed.append(OTHER_PYTHONS)
     verdict = f"failed: {', '.join(failed)}" if failed else "all passed"
     print(f"{len(chosen)} lanes in {time.monotonic() - began:.0f} s, {verdict}")

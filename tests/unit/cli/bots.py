@@ -71,7 +71,7 @@ BOT = """
     retry = lash.Retry(attempts=2, initial="1ms")
     support = lash.Agent("support", model=(model, "m"), tools=tools, retry=retry)
     other = lash.Agent("other", model=(ScriptedModel(always="I am the other."), "m"))
-    app = lash.Runtime("sqlite:///bots.db", agents=[support], linger="10ms")
+    app = lash.Runtime("sqlite:///bots.db", agents=[support], linger="10ms", drain="2s")
     both = lash.Runtime("sqlite:///bots.db", agents=[support, other])
     nobody = lash.Runtime("sqlite:///nobody.db")
     forgetful = lash.Runtime("memory://", agents=[support], engine="inline")
