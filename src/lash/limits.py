@@ -90,8 +90,13 @@ PENDING_ITEMS_MAX: Final = 10_000
 """Items of a session nobody has worked on yet: more is a sender in a loop."""
 EVENTS_KEPT_MAX: Final = 2_048
 """Events of one turn kept for observers that come late; who is further behind is told of a gap."""
-STREAM_PAUSE_MS: Final = 100
-"""How often text that is being streamed is kept for observers in other Python processes."""
+STREAM_PAUSE_MS: Final = 10
+"""Between two pieces of streamed text that are kept for observers in other OS processes, for each turn that is streamed
+here: a worker keeps some hundred a second, whatever it streams, until the longest pause is reached."""
+STREAM_PAUSE_MAX_MS: Final = 100
+"""The longest such pause; the pieces of more turns share commits."""
+STREAM_SHARE: Final = 5
+"""Such a pause is as many times as long as the write of a piece took: a slow store is left to those who must write."""
 RETRY_AFTER_MAX_MS: Final = 120_000
 """The longest pause a provider may ask for before its model is asked again; a longer one is cut to this."""
 

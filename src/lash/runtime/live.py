@@ -128,5 +128,8 @@ class LiveTurns:
             del self._turns[process_id]
         live.changed()
 
+    def __len__(self) -> int:
+        return len(self._turns)
+
     def get(self, process_id: str) -> LiveTurn | None:
         return self._turns.get(process_id)

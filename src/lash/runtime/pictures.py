@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
-from lash.abc.sessions import Piece
 from lash.abc.store import Store
-from lash.core import codec
-from lash.core.effect import Entry, EntryKind
 from lash.core.message import Message, Reasoning, Text, ToolResult, decode_message
-from lash.core.model import ModelReply
 from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture, TurnEvent, difference
 from lash.core.outcome import Failure
 from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
-from lash.core.tool import ToolOutput, failed
+from lash.core.tool import ToolOutput
 from lash.core.turn import Finished, Stopped
 from lash.errors import SessionDeleted
-from lash.limits import CLAIM_PAGE_MAX, SAFETY_POLL_MS
-from lash.runtime.live import LiveTurns, draw_reply
+from lash.limits import SAFETY_POLL_MS
+from lash.runtime.elsewhere import Elsewhere
+from lash.runtime.live import LiveTurns
 from lash.runtime.outcomes import committed
 from lash.runtime.receipts import Receipt, decode_receipt, with_text
 from lash.runtime.shapes import Shape
@@ -44,6 +41,8 @@ class Watched(Protocol):
     def lives(self) -> LiveTurns: ...
 
 
+ENDED: Final = ("done", "cancelled")
+"""States of an item whose turn is over."""
 CLOSED: Final = Receipt(Stopped("cancelled", "The session was closed before this input was worked on.", "closed"))
 
 
@@ -59,20 +58,25 @@ async def observe(
     opened: Watched, place: Place, shape: Shape, item: int, seen: Seen | None
 ) -> AsyncIterator[TurnEvent]:
     """The events of the turn that has, or will have, this item; ends after its ``Committed``."""
+    away: Elsewhere | None = None
     while True:
         with opened.hub.changes() as change:
             live = opened.lives.get(place.process_id)
-            stir = None if live is None else live.change()
+            waits = [change] if live is None else [change, live.change()]
+            read = None if away is None else await away.look()
             found = await find_item(opened.store, place, item)
-            turn = 0 if found is None else found.turn
-            if found is not None and turn:
+            if found is not None and found.turn:
                 if seen is None or not seen.turn:
-                    seen = Seen(turn, notes=0)
-                if live is not None and live.picture.turn == turn:
-                    picture = live.picture
-                else:
-                    stir = None
+                    seen = Seen(found.turn, notes=0)
+                if live is not None and live.picture.turn == found.turn:
+                    picture, away = live.picture, None
+                elif found.state in ENDED:
                     picture = await drawn(opened.store, place, found)
+                elif read is not None and read.turn == found.turn:
+                    picture, waits = read, [change]
+                else:
+                    away = Elsewhere(opened.store, place.row, found.turn)
+                    continue
                 for event, after in difference(picture, seen):
                     seen = after
                     if isinstance(event, Committed):
@@ -80,7 +84,6 @@ async def observe(
                     yield event
                 if seen.ended:
                     return
-            waits = [change] if stir is None else [stir, change]
             await asyncio.wait(waits, timeout=SAFETY_POLL_MS / 1_000, return_when=asyncio.FIRST_COMPLETED)
 
 
@@ -88,7 +91,7 @@ async def find_item(store: Store, place: Place, item: int) -> Item | None:
     """The item; None where it was not accepted yet. One that is not done when its session ends is as if it had been
     withdrawn. Raises ``SessionDeleted``."""
     found = await store.items(place.row, (item,))
-    if found and found[0].state in ("done", "cancelled"):
+    if found and found[0].state in ENDED:
         return found[0]
     (row,) = await store.sessions((place.process_id,))
     if not isinstance(row, SessionRow):
@@ -107,16 +110,10 @@ async def record_of(store: Store, place: Place, item: Item) -> TurnRecord:
 
 
 async def drawn(store: Store, place: Place, item: Item) -> Picture:
-    """A turn that is not at work in this Python process."""
-    if item.state in ("done", "cancelled"):
-        record = await record_of(store, place, item)
-        nodes = await committed_nodes(store, place.row, record)
-        return of_commit(record, decode_receipt(record.receipt), nodes)
-    entries = await store.history(place.row, 0)
-    picture = of_journal(item.turn, entries)
-    if not picture.calls or picture.calls[-1].done:
-        add_pieces(picture, await store.pieces(place.row, 0, 0, CLAIM_PAGE_MAX * 16))
-    return picture
+    """A turn that has ended."""
+    record = await record_of(store, place, item)
+    nodes = await committed_nodes(store, place.row, record)
+    return of_commit(record, decode_receipt(record.receipt), nodes)
 
 
 async def committed_nodes(store: Store, row: int, record: TurnRecord) -> list[Node]:
@@ -162,41 +159,3 @@ def gone(process_id: str) -> SessionDeleted:
 def output_of(result: ToolResult) -> ToolOutput:
     text = " ".join(part.text for part in result.content if isinstance(part, Text))
     return ToolOutput(result.content, failure=Failure("execution", "failed", text) if result.failed else None)
-
-
-def of_journal(turn: int, entries: Sequence[Entry]) -> Picture:
-    """A turn under way, from what is recorded of it."""
-    picture = Picture(turn)
-    for entry in entries:
-        kind, _, rest = entry.name.partition(" ")
-        if entry.kind is not EntryKind.STEP or kind not in ("model", "tool"):
-            continue
-        if kind == "model" and not entry.failed:
-            version, plain = cast("list[object]", codec.decode(entry.payload))
-            call = CallPicture("")
-            draw_reply(call, cast(str, version), ModelReply.of_json(plain))
-            picture.calls.append(call)
-        elif kind == "tool":
-            number, _, index = rest.partition(" ")[0].partition(".")
-            plain = codec.decode(entry.payload)
-            output = failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
-            tools = picture.calls[int(number) - 1].tools if int(number) <= len(picture.calls) else []
-            if int(index) < len(tools):
-                tools[int(index)].output = output
-    return picture
-
-
-def add_pieces(picture: Picture, pieces: Sequence[Piece]) -> None:
-    """The call that is being answered, as far as its text was kept: the newest version of it."""
-    wanted = len(picture.calls) + 1
-    call: CallPicture | None = None
-    for piece in pieces:
-        for number, version, text, reasoning in cast("list[tuple[int, str, str, str]]", codec.decode(piece.payload)):
-            if number != wanted:
-                continue
-            if call is None or call.version != version:
-                call = CallPicture(version)
-            call.text += text
-            call.reasoning += reasoning
-    if call is not None:
-        picture.calls.append(call)

@@ -22,7 +22,7 @@ from lash.core.outcome import Cancelled
 from lash.core.process import Lane
 from lash.core.session import SESSION
 from lash.errors import Diverged, LashError, ModelUnavailable
-from lash.limits import STREAM_PAUSE_MS
+from lash.limits import STREAM_PAUSE_MAX_MS, STREAM_PAUSE_MS, STREAM_SHARE
 from lash.runtime.agent import Agent
 from lash.runtime.agents import Agents, Running
 from lash.runtime.batching import Batcher
@@ -133,7 +133,7 @@ class SessionWork:
     def watch(self, run: BodyRun, live: LiveTurn) -> None:
         """A turn begins, or begins again, here: show it, and keep what it streams for observers elsewhere."""
         self.lives.begin(run.process_id, live)
-        live.streamed = Streamer(run, self.batcher).add
+        live.streamed = Streamer(run, self.batcher, self.lives).add
         self.leases.hub.written()  # observers that were here before the turn began
 
     def ended(self, kept: Kept, run: BodyRun) -> None:
@@ -202,14 +202,17 @@ class SessionWork:
 
 class Streamer:
     """Keeps what a turn streams, in pieces that are some time apart. Best effort: a piece may be lost, with its store;
-    the whole text comes with the call's own record."""
+    the whole text comes with the call's own record. A call that takes no longer than the pause keeps nothing."""
 
-    def __init__(self, run: BodyRun, batcher: Batcher) -> None:
+    def __init__(self, run: BodyRun, batcher: Batcher, lives: LiveTurns) -> None:
         self._run = run
         self._batcher = batcher
+        self._lives = lives
         self._pieces: list[list[object]] = []
         self._number = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        """Not to be written before."""
+        self._writing = False
 
     def add(self, call: int, version: str, text: str, reasoning: str) -> None:
         last = self._pieces[-1] if self._pieces else None
@@ -218,14 +221,27 @@ class Streamer:
             last[3] = f"{last[3]}{reasoning}"
         else:
             self._pieces.append([call, version, text, reasoning])
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(STREAM_PAUSE_MS / 1_000, self._write)
+        if not self._writing:
+            self._writing = True
+            loop = asyncio.get_running_loop()
+            self._due = self._due or loop.time() + self._pause_s()
+            loop.call_at(self._due, self._write)
+
+    def _pause_s(self) -> float:
+        return min(STREAM_PAUSE_MS * len(self._lives), STREAM_PAUSE_MAX_MS) / 1_000
 
     def _write(self) -> None:
-        self._timer = None
         pieces, self._pieces = self._pieces, []
         if self._run.closed:
             return  # its commit tells it all, or its lease is gone
         self._number += 1
-        payload = codec.encode(pieces, "streamed text")
-        self._batcher.submit(Stream(self._run.fence, self._number, payload), lambda verdict: None)
+        began = asyncio.get_running_loop().time()
+
+        def settle(verdict: Verdict | BaseException) -> None:
+            loop = asyncio.get_running_loop()
+            self._due = began + max(self._pause_s(), STREAM_SHARE * (loop.time() - began))
+            self._writing = bool(self._pieces)
+            if self._writing:
+                loop.call_at(self._due, self._write)
+
+        self._batcher.submit(Stream(self._run.fence, self._number, codec.encode(pieces, "streamed text")), settle)
