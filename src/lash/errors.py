@@ -27,7 +27,7 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     │   ├── SessionConflict         the session belongs to another agent
     │   ├── InputConflict           the key belongs to another input
     │   ├── NodeUnknown             the session has no such node
-    │   ├── BadCursor               a cursor that is malformed, or of another turn
+    │   ├── BadCursor               a cursor that is malformed, or of another turn or session
     │   └── AttachmentMissing       no blob has this reference
     ├── WiringError             the operator's fault: the pieces do not fit together
     │   ├── DurableStoreRequired    a durable engine over a facet that forgets

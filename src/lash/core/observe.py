@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+from lash.core import codec
 from lash.core.model import NO_USAGE, Usage
 from lash.core.tool import ToolOutput
 from lash.core.turn import Outcome
 from lash.errors import BadCursor
+
+MARK_CHARS: Final = 12
 
 # Events ------------------------------------------------------------------------------------------------------------
 
@@ -147,6 +150,8 @@ class Picture:
 class Seen:
     """How much of a turn an observer has been told."""
 
+    session: str
+    """The mark of the session: see :func:`mark_of`."""
     turn: int
     call: int = 0
     """The call it is at, from 1; everything of earlier calls was told. 0: nothing yet."""
@@ -166,24 +171,36 @@ class Seen:
     def cursor(self) -> str:
         ends = ",".join(str(index) for index in sorted(self.finished))
         flags = f"{int(self.done)}{int(self.ended)}"
-        return f"t{self.turn}.{self.call}.{self.version}.{self.text}.{self.reasoning}.{flags}.{self.started}.{ends}"
+        place = f"{self.call}.{self.version}.{self.text}.{self.reasoning}"
+        return f"t{self.session}.{self.turn}.{place}.{flags}.{self.started}.{ends}"
 
 
-def seen_of(cursor: object, turn: int | None = None) -> Seen:
-    """What a cursor says. Raises ``BadCursor`` for one that is malformed, or of another turn than ``turn``."""
+def mark_of(session_id: str) -> str:
+    """What a cursor names its session by: short, and without a character that would part it."""
+    return codec.digest(f"lash.cursor/1:{session_id}")[:MARK_CHARS]
+
+
+def seen_of(cursor: object, session_id: str, turn: int | None = None) -> Seen:
+    """What a cursor says. Raises ``BadCursor`` for one that is malformed, of another session, or of another turn than
+    ``turn``."""
     try:
         if not isinstance(cursor, str) or not cursor.startswith("t"):
             raise ValueError
-        number, call, version, text, reasoning, flags, started, ends = cursor[1:].split(".")
+        session, number, call, version, text, reasoning, flags, started, ends = cursor[1:].split(".")
         counts = [int(item) for item in (number, call, text, reasoning, started)]
         finished = frozenset(int(item) for item in ends.split(",") if item)
-        if min(counts) < 0 or flags not in ("00", "01", "10", "11") or len(version) > 64:
+        if min(counts) < 0 or flags not in ("00", "01", "10", "11") or len(version) > 64 or len(session) != MARK_CHARS:
             raise ValueError
     except ValueError:
         raise BadCursor(
             f"{cursor!r} is no cursor. Pass the .cursor of an event of this turn, or None to begin at its beginning."
         ) from None
-    seen = Seen(counts[0], counts[1], version, counts[2], counts[3], flags[0] == "1", counts[4], finished)
+    seen = Seen(session, counts[0], counts[1], version, counts[2], counts[3], flags[0] == "1", counts[4], finished)
+    if session != mark_of(session_id):
+        raise BadCursor(
+            f"The cursor {cursor!r} belongs to another session, not to {session_id!r}. Pass the .cursor of an event of "
+            "this session, or None to begin at the beginning."
+        )
     if turn is not None and seen.turn != turn:
         raise BadCursor(f"The cursor {cursor!r} belongs to turn {seen.turn}, not to turn {turn} of this session.")
     return replace(seen, ended=flags[1] == "1")
@@ -207,7 +224,7 @@ def unknown_to(picture: Picture, seen: Seen) -> bool:
 def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]:
     """The events that bring an observer from ``seen`` to ``picture``, each with what has been seen after it."""
     if unknown_to(picture, seen):
-        seen = Seen(picture.turn, notes=seen.notes)
+        seen = Seen(seen.session, picture.turn, notes=seen.notes)
         yield Gap("unavailable", cursor=seen.cursor), seen
     if picture.outcome is not None and seen.call > len(picture.calls) and (seen.text or seen.reasoning):
         shown, seen = (seen.text, seen.reasoning), replace(seen, text=0, reasoning=0)
@@ -219,7 +236,7 @@ def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]
                 yield event, after
         if seen.call >= len(picture.calls):
             break
-        seen = Seen(seen.turn, seen.call + 1, picture.calls[seen.call].version, notes=seen.notes)
+        seen = Seen(seen.session, seen.turn, seen.call + 1, picture.calls[seen.call].version, notes=seen.notes)
     for event, after in of_notes(picture, seen):
         seen = after
         yield event, after

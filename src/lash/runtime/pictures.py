@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from lash.abc.store import Store
 from lash.core.message import Message, Reasoning, Text, ToolResult, decode_message
-from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture, TurnEvent, difference
+from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture, TurnEvent, difference, mark_of
 from lash.core.outcome import Failure
 from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
 from lash.core.tool import ToolOutput
@@ -67,7 +67,7 @@ async def observe(
             found = await find_item(opened.store, place, item)
             if found is not None and found.turn:
                 if seen is None or not seen.turn:
-                    seen = Seen(found.turn, notes=0)
+                    seen = Seen(mark_of(session_id_of(place.process_id)), found.turn, notes=0)
                 if live is not None and live.picture.turn == found.turn:
                     picture, away = live.picture, None
                 elif found.state in ENDED:

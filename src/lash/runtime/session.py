@@ -198,7 +198,7 @@ class Session(Generic[T_co]):
     async def observe(self, after: str | None = None) -> AsyncIterator[TurnEvent]:
         """The events of turn after turn, for as long as the session is open: from the turn at work (or the next one),
         or behind a cursor. Raises ``BadCursor``."""
-        seen = None if after is None else seen_of(after)
+        seen = None if after is None else seen_of(after, self.id)
         item = seen.turn if seen is not None else await self._current()
         while True:
             async for event in observe(self._opened, self._place, self._shape, item, seen):

@@ -81,13 +81,13 @@ class Turn(Generic[T_co]):
         """What happens in the turn, from its beginning or behind a cursor, up to its ``Committed``, whose outcome is a
         ``Switched`` where the conversation goes on in a new frame.
 
-        Raises ``BadCursor`` for a cursor that is malformed or belongs to another turn.
+        Raises ``BadCursor`` for a cursor that is malformed or belongs to another turn or session.
         """
         seen = None
         if after is not None:
-            seen = seen_of(after)
+            seen = seen_of(after, self.session_id)
             found = await find_item(self._opened.store, self._place, self.item)
-            seen_of(after, self.item if found is None else found.turn or self.item)
+            seen_of(after, self.session_id, self.item if found is None else found.turn or self.item)
         async for event in observe(self._opened, self._place, self._shape, self.item, seen):
             yield event
 

@@ -185,12 +185,41 @@ async def test_wrong_cursors_are_refused_and_a_cursor_from_ahead_is_a_gap() -> N
         await second
         with pytest.raises(BadCursor, match="turn 1, not to turn 2"):
             await all_of(second, events[0].cursor)
-        for wrong in ("", "x", "t1", "t1.1.v.-1.0.00.0.", "t1.1.v.1.0.07.0.", 7):
-            with pytest.raises(BadCursor):
+        mark = events[0].cursor.split(".")[0]
+        for wrong in (
+            "",
+            "x",
+            "t1",
+            mark,
+            f"{mark}.1.1.v.-1.0.00.0.",
+            f"{mark}.1.1.v.1.0.07.0.",
+            "t1.1.v.1.0.00.0.",
+            7,
+        ):
+            with pytest.raises(BadCursor, match="is no cursor"):
                 await all_of(first, wrong)  # type: ignore[arg-type]
         ahead = events[0].cursor.replace(".3.0.", ".9000.0.")
         told = await all_of(first, ahead)
         assert [type(event).__name__ for event in told][:2] == ["Gap", "TextDelta"]
+
+
+@virtual
+async def test_a_cursor_of_another_session_is_refused() -> None:
+    agent = agent_of(["one", "two"])
+    async with host(memory(), agent) as app:
+        here, there = await app.session("here", agent), await app.session("there", agent)
+        mine = await here.send("a")
+        events = await all_of(mine)
+        await (await there.send("b"))
+        for event in events:
+            with pytest.raises(BadCursor, match="another session, not to 'there'"):
+                await all_of(there.turn(1), event.cursor)
+            with pytest.raises(BadCursor, match="another session, not to 'there'"):
+                await anext(there.observe(event.cursor))
+            fork = await here.fork(None, f"fork-{events.index(event)}")
+            with pytest.raises(BadCursor, match="another session, not to 'fork-"):
+                await anext(fork.observe(event.cursor))
+        assert await all_of(mine, events[-1].cursor) == []
 
 
 @dataclass(frozen=True)
