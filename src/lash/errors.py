@@ -24,7 +24,7 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     │   ├── AgentUnknown            no agent of this name is registered
     │   ├── SessionUnknown          no session has this id
     │   ├── SessionDeleted          the session was deleted; an id is used once
-    │   ├── SessionConflict         the session belongs to another agent
+    │   ├── SessionConflict         the session of this id is another agent's, or another fork
     │   ├── InputConflict           the key belongs to another input
     │   ├── NodeUnknown             the session has no such node
     │   ├── BadCursor               a cursor that is malformed, or of another turn or session

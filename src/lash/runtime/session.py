@@ -173,12 +173,24 @@ class Session(Generic[T_co]):
         return row
 
     async def nodes(self, after: str | None = None, limit: int = 100) -> list[Node]:
-        """The newest ``limit`` nodes of the path, oldest first; with ``after``, of those behind that node."""
+        """The newest ``limit`` nodes of the path, oldest first; with ``after``, of those behind that node. Raises
+        ``NodeUnknown``."""
         if not 1 <= limit <= PAGE_ROWS_MAX:
             raise InvalidArguments(f"limit must be 1 to {PAGE_ROWS_MAX}, not {limit!r}.")
         row = await self.row()
-        first = 0 if after is None else node_number(after)
+        first = 0 if after is None else (await self._node(after, row)).number
         return await self._opened.store.nodes(self._place.row, first, row.head, limit)
+
+    async def _node(self, node: str, row: SessionRow) -> Node:
+        """The node of this path with that id: its writer's, or this session's and its place. Raises ``NodeUnknown``."""
+        number = node_number(node)
+        for found in await self._opened.store.nodes(self._place.row, number - 1, number, 1):
+            if node in (found.id, node_id(self.id, number)):
+                return found
+        raise NodeUnknown(
+            f"The path of session {self.id!r} has {row.head} nodes, and there is no such node among them: {node!r}. "
+            "session.nodes() has their ids."
+        )
 
     async def history(self, after: str | None = None, limit: int = 100) -> list[HistoryEntry]:
         """The newest messages, oldest first: those among the newest ``limit`` nodes (behind ``after``, a node's id)."""
@@ -225,19 +237,44 @@ class Session(Generic[T_co]):
     # Other sessions ----------------------------------------------------------------------------------------------
 
     async def fork(self, node: str | None, new_id: str) -> Session[T_co]:
-        """A new session that begins as this one up to and with ``node`` (None: as it is), and shares those nodes."""
+        """A new session that begins as this one up to and with ``node`` (None: as it is), and shares those nodes.
+
+        The same fork under the same id again is that session; any other session of that id is a ``SessionConflict``.
+        Raises ``NodeUnknown`` for what is no node of this session's path.
+        """
         row = await self.row()
-        number = row.head if node is None else node_number(node)
-        for last in await self._opened.store.nodes(self._place.row, number - 1, number, 1):
-            if last.kind == "message" and decode_message(last.body).calls:
-                raise NodeUnknown(
-                    f"Node {last.id} has tool calls, and their results are the next node. "
-                    f"Fork at {node_id(self.id, number + 1)}, or before it."
-                )
+        last = None
+        if node is not None or row.head:
+            last = await self._node(node_id(self.id, row.head) if node is None else node, row)
+        if last is not None and last.kind == "message" and decode_message(last.body).calls:
+            raise NodeUnknown(
+                f"Node {last.id} has tool calls, and their results are the next node. "
+                f"Fork at {node_id(last.session_id, last.number + 1)}, or before it."
+            )
         spec = session_spec(new_id, self.agent, self._opened.host_profile)
-        verdict = await self._opened.write(Open(spec, self._place.process_id, number))
+        verdict = await self._opened.write(Open(spec, self._place.process_id, 0 if last is None else last.number))
         place = opened_place(verdict, spec, new_id, self.id)
-        return Session(self._opened, place, self.agent, self._shape)
+        forked: Session[T_co] = Session(self._opened, place, self.agent, self._shape)
+        if isinstance(verdict, Started) and not verdict.created:
+            await forked._check_fork(self.id, last)
+        return forked
+
+    async def _check_fork(self, base: str, last: Node | None) -> None:
+        """That this session, which was there already, is the fork of ``base`` behind ``last``. Raises
+        ``SessionConflict``."""
+        row = await self.row()
+        if last is None:  # a fork that shares nothing looks like any new session, until something is said in it
+            same = row.base_node == row.items == 0
+        else:
+            same = (row.base, row.base_node) == (process_id_of(last.session_id), last.number)
+        if not same:
+            where = "of its empty path" if last is None else f"at {last.id}"
+            raise SessionConflict(
+                f"Session {self.id!r} is there already, and is not the fork of {base!r} {where}. Use another id; "
+                "nothing was written.",
+                session_id=self.id,
+                agent=self.agent,
+            )
 
     async def rewind(self, node: str) -> Session[T_co]:
         """Go back to ``node``: the fork there, under an id of its own. This session stays as it is."""

@@ -87,6 +87,59 @@ async def test_a_fork_shares_what_was_and_goes_its_own_way() -> None:
 
 
 @virtual
+async def test_a_fork_is_made_once_and_no_other_session_is_handed_out_for_it() -> None:
+    one, two = agent_of(ScriptedModel(always="yes"), "one"), agent_of(ScriptedModel(always="no"), "two")
+    async with host(memory(), one, two) as app:
+        session, stranger = await app.session("s", one), await app.session("stranger", one)
+        await app.session("two's", two)
+        empty = await session.fork(None, "from nothing")
+        assert (await session.fork(None, "from nothing")).id == empty.id
+        for talk in (session, stranger, empty):
+            await (await talk.send("secret of " + talk.id))
+        fork = await session.fork("s#1", "f")
+        await (await fork.send("b"))
+        again = await session.fork("s#1", "f")
+        assert await said(again) == await said(fork) != []
+        chained = await fork.fork("s#1", "of the fork")
+        assert (await session.fork("s#1", "of the fork")).id == chained.id
+        for node, taken in (
+            ("s#2", "f"), (None, "f"), ("s#1", "stranger"), ("s#1", "s"), ("s#1", "from nothing"), ("s#1", "two's"),
+        ):  # fmt: skip
+            with pytest.raises(SessionConflict, match=taken):
+                await session.fork(node, taken)
+        for taken in ("stranger", "from nothing", "f"):
+            with pytest.raises(SessionConflict, match=taken):
+                await (await app.session("never used", one)).fork(None, taken)
+        await app.delete_session("f")
+        with pytest.raises(SessionDeleted):
+            await session.fork("s#1", "f")
+
+
+@virtual
+async def test_nodes_of_other_sessions_are_unknown() -> None:
+    agent = agent_of(ScriptedModel(always="yes"))
+    async with host(memory(), agent) as app:
+        session, other = await app.session("s", agent), await app.session("o", agent)
+        for talk in (session, other):
+            await (await talk.send("a"))
+            await (await talk.send("b"))
+        fork = await session.fork("s#2", "f")
+        await (await fork.send("c"))
+        for talk, node in ((session, "o#2"), (session, "f#3"), (fork, "s#3"), (fork, "o#1"), (session, "s#9")):
+            with pytest.raises(NodeUnknown, match=f"session {talk.id!r}.*{node}"):
+                await talk.fork(node, "g")
+            with pytest.raises(NodeUnknown):
+                await talk.rewind(node)
+            for read in (talk.nodes, talk.history):
+                with pytest.raises(NodeUnknown):
+                    await read(node)
+        assert [node.id for node in await fork.nodes("s#1")] == ["s#2", "f#3", "f#4"]
+        assert await fork.nodes("f#1") == await fork.nodes("s#1"), "a place of its own path, under its own name"
+        assert (await (await fork.rewind("s#2")).info()).base == "s"
+        assert len(await app.sessions()) == 4
+
+
+@virtual
 async def test_a_call_and_its_results_are_not_torn_apart_by_a_fork() -> None:
     @lash.tool
     def now() -> str:
