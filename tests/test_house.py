@@ -32,8 +32,8 @@ PUBLIC = """
     tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame Switched
     Plugin TurnView Abort Compact Deny ToolAnswer ReplaceArguments Say Notify
     TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Committed Gap
-    InvalidAgent AgentUnknown SessionUnknown SessionDeleted SessionConflict InputConflict NodeUnknown BadCursor
-    AttachmentMissing ModelUnavailable ProviderError
+    InvalidAgent AgentUnknown SessionUnknown SessionDeleted SessionConflict InputConflict NodeUnknown TurnUnknown
+    BadCursor AttachmentMissing ModelUnavailable ProviderError
 """.split()
 
 # What `import lash` must not load: it costs every worker's start.

@@ -54,6 +54,7 @@ from lash.errors import (
     StoreUnavailable,
     Terminal,
     ToolFailed,
+    TurnUnknown,
     UsageError,
     VersionMissing,
     WiringError,
@@ -139,7 +140,8 @@ __all__ = [
     "SessionUnknown", "SessionUsage", "Status", "StepContext", "StepFailed", "Stopped", "StoreTooNew",
     "StoreUnavailable", "SwitchFrame", "Switched", "Terminal", "Text", "TextDelta", "Tool", "ToolAnswer",
     "ToolContext", "ToolFailed", "ToolFinished", "ToolOutput", "ToolStarted", "Turn", "TurnEvent", "TurnLimits",
-    "TurnView", "Usage", "UsageError", "VersionMissing", "WiringError", "current", "process", "tool", "user",
+    "TurnUnknown", "TurnView", "Usage", "UsageError", "VersionMissing", "WiringError", "current", "process", "tool",
+    "user",
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ keeps the facts as fields. Expected results (a write refused, a row that is busy
     │   ├── SessionConflict         the session of this id is another agent's, or another fork
     │   ├── InputConflict           the key belongs to another input
     │   ├── NodeUnknown             the session has no such node
+    │   ├── TurnUnknown             the session has accepted no such input
     │   ├── BadCursor               a cursor that is malformed, or of another turn or session
     │   └── AttachmentMissing       no blob has this reference
     ├── WiringError             the operator's fault: the pieces do not fit together
@@ -163,6 +164,10 @@ class InputConflict(UsageError):
 
 class NodeUnknown(UsageError):
     code = "node_unknown"
+
+
+class TurnUnknown(UsageError):
+    code = "turn_unknown"
 
 
 class BadCursor(UsageError):

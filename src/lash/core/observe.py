@@ -189,7 +189,13 @@ def seen_of(cursor: object, session_id: str, turn: int | None = None) -> Seen:
         session, number, call, version, text, reasoning, flags, started, ends = cursor[1:].split(".")
         counts = [int(item) for item in (number, call, text, reasoning, started)]
         finished = frozenset(int(item) for item in ends.split(",") if item)
-        if min(counts) < 0 or flags not in ("00", "01", "10", "11") or len(version) > 64 or len(session) != MARK_CHARS:
+        if (
+            not counts[0]
+            or min(counts) < 0
+            or flags not in ("00", "01", "10", "11")
+            or len(version) > 64
+            or len(session) != MARK_CHARS
+        ):
             raise ValueError
     except ValueError:
         raise BadCursor(

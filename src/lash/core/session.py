@@ -22,7 +22,7 @@ SESSION: Final = "session"
 ID_PREFIX: Final = "session:"
 """Process ids of sessions begin so: sessions and processes may bear the same name."""
 TURN_PREFIX: Final = "turn:"
-NODE_DIGITS_MAX: Final = 18
+NUMBER_DIGITS_MAX: Final = 18
 """Of a number that is sure to fit a store's 64 bits."""
 
 NodeKind: TypeAlias = Literal["message", "frame", "state", "note"]
@@ -154,7 +154,7 @@ def node_number(text: str) -> int:
     """The place a node id tells. Raises ``NodeUnknown`` for what is no node id."""
     _, mark, digits = text.rpartition("#") if isinstance(text, str) else ("", "", "")
     plain = digits.isascii() and digits.isdecimal() and not digits.startswith("0")
-    if not mark or not plain or len(digits) > NODE_DIGITS_MAX:
+    if not mark or not plain or len(digits) > NUMBER_DIGITS_MAX:
         raise NodeUnknown(f"{text!r} is no node id. Node ids look like 'chat-1#12'; session.history() has them.")
     return int(digits)
 

@@ -18,7 +18,7 @@ from lash.core.outcome import Failure
 from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
 from lash.core.tool import ToolOutput
 from lash.core.turn import Finished, Stopped
-from lash.errors import SessionDeleted
+from lash.errors import SessionDeleted, TurnUnknown
 from lash.limits import SAFETY_POLL_MS
 from lash.runtime.elsewhere import Elsewhere
 from lash.runtime.live import LiveTurns
@@ -57,7 +57,8 @@ class Place:
 async def observe(
     opened: Watched, place: Place, shape: Shape, item: int, seen: Seen | None
 ) -> AsyncIterator[TurnEvent]:
-    """The events of the turn that has, or will have, this item; ends after its ``Committed``."""
+    """The events of the turn that has, or will have, this item; ends after its ``Committed``. Raises
+    ``SessionDeleted``, ``TurnUnknown``."""
     away: Elsewhere | None = None
     while True:
         with opened.hub.changes() as change:
@@ -65,8 +66,8 @@ async def observe(
             waits = [change] if live is None else [change, live.change()]
             read = None if away is None else await away.look()
             found = await find_item(opened.store, place, item)
-            if found is not None and found.turn:
-                if seen is None or not seen.turn:
+            if found.turn:
+                if seen is None:
                     seen = Seen(mark_of(session_id_of(place.process_id)), found.turn, notes=0)
                 if live is not None and live.picture.turn == found.turn:
                     picture, away = live.picture, None
@@ -87,9 +88,9 @@ async def observe(
             await asyncio.wait(waits, timeout=SAFETY_POLL_MS / 1_000, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def find_item(store: Store, place: Place, item: int) -> Item | None:
-    """The item; None where it was not accepted yet. One that is not done when its session ends is as if it had been
-    withdrawn. Raises ``SessionDeleted``."""
+async def find_item(store: Store, place: Place, item: int) -> Item:
+    """The item. One that is not done when its session ends is as if it had been withdrawn. Raises ``SessionDeleted``,
+    and ``TurnUnknown`` for what was not accepted: whatever was, is there for whoever asks after that."""
     found = await store.items(place.row, (item,))
     if found and found[0].state in ENDED:
         return found[0]
@@ -97,7 +98,7 @@ async def find_item(store: Store, place: Place, item: int) -> Item | None:
     if not isinstance(row, SessionRow):
         raise gone(place.process_id)
     if not found:
-        return None
+        raise never_sent(place.process_id, item)
     return found[0]._replace(state="cancelled", turn=item) if row.process.record.status.final else found[0]
 
 
@@ -154,6 +155,16 @@ def draw_answer(call: CallPicture, messages: Sequence[Message], place: int) -> N
 def gone(process_id: str) -> SessionDeleted:
     name = session_id_of(process_id)
     return SessionDeleted(f"Session {name!r} was deleted; its turns are not known any more.", session_id=name)
+
+
+def never_sent(process_id: str, item: int) -> TurnUnknown:
+    name = session_id_of(process_id)
+    return TurnUnknown(
+        f"Session {name!r} has accepted no input {item}, so there is no turn {name}/{item}. Send it, or watch for what "
+        "others send with session.observe().",
+        session_id=name,
+        item=item,
+    )
 
 
 def output_of(result: ToolResult) -> ToolOutput:

@@ -16,10 +16,11 @@ from lash.abc.store import Cancel, Conflict, Ended, Started, Unknown, Verdict
 from lash.core import codec
 from lash.core.ids import check_name, mint
 from lash.core.message import Media, Message, decode_message, part_json, user
-from lash.core.observe import TurnEvent, seen_of
+from lash.core.observe import Gap, Seen, TurnEvent, mark_of, seen_of
 from lash.core.outcome import Status
 from lash.core.process import ProcessSpec, definition_of
 from lash.core.session import (
+    NUMBER_DIGITS_MAX,
     SESSION,
     Delivery,
     ItemKind,
@@ -148,9 +149,9 @@ class Session(Generic[T_co]):
                 raise refusal(verdict, self.id)
 
     def turn(self, item: int | str) -> Turn[T_co]:
-        """The handle of an input accepted earlier, by its number or its id."""
-        number = item if isinstance(item, int) else turn_number(self.id, item)
-        return Turn(self._opened, self._place, number, self._shape)
+        """The handle of an input accepted earlier, by its number or its id. Raises ``InvalidArguments`` for what can be
+        none; whether it was accepted shows when the handle is used (``TurnUnknown``)."""
+        return Turn(self._opened, self._place, turn_number(self.id, item), self._shape)
 
     async def attach(self, data: bytes, media_type: str, label: str = "") -> Media:
         """Store an attachment, to be sent with a message. The same bytes are stored once."""
@@ -208,31 +209,40 @@ class Session(Generic[T_co]):
         return info_of(await self.row())
 
     async def observe(self, after: str | None = None) -> AsyncIterator[TurnEvent]:
-        """The events of turn after turn, for as long as the session is open: from the turn at work (or the next one),
-        or behind a cursor. Raises ``BadCursor``."""
+        """The events of turn after turn: from the turn at work (or the next one), or behind a cursor. Ends when the
+        session is closed. Raises ``BadCursor``, ``SessionDeleted``."""
         seen = None if after is None else seen_of(after, self.id)
-        item = seen.turn if seen is not None else await self._current()
-        while True:
+        row = await self.row()
+        ahead = seen is not None and seen.turn > row.items
+        item = await self._current(row) if seen is None or ahead else seen.turn
+        if ahead and item is not None:  # a restored backup
+            yield Gap("unavailable", cursor=Seen(mark_of(self.id), item).cursor)
+        seen = None if ahead else seen
+        while item is not None:
             async for event in observe(self._opened, self._place, self._shape, item, seen):
                 yield event
             seen = None
             item = await self._next(item)
 
-    async def _current(self) -> int:
-        undone = await self._opened.store.items(self._place.row, ())
-        return undone[0].number if undone else (await self.row()).items + 1
+    async def _current(self, row: SessionRow) -> int | None:
+        """The item of the turn at work; with none at work, as :meth:`_next`."""
+        undone = () if row.process.record.status.final else await self._opened.store.items(self._place.row, ())
+        return undone[0].number if undone else await self._next(row.items)
 
-    async def _next(self, item: int) -> int:
-        """The next item after ``item`` that was not part of its turn."""
+    async def _next(self, item: int) -> int | None:
+        """The next item after ``item`` that was not part of its turn, once there is one; None where the session is
+        closed before."""
         while True:
             with self._opened.hub.changes() as change:
+                row = await self.row()
                 for found in await self._opened.store.items(self._place.row, range(item + 1, item + 65)):
                     if found.turn in (0, found.number):
                         return found.number
                     item = found.number
-                if (await self.row()).process.record.status.final:
-                    raise refusal(Ended, self.id)
-                await change
+                if item >= row.items:
+                    if row.process.record.status.final:
+                        return None
+                    await change
 
     # Other sessions ----------------------------------------------------------------------------------------------
 
@@ -304,11 +314,19 @@ def said(text: str, attachments: Sequence[Media]) -> bytes:
     return payload
 
 
-def turn_number(session_id: str, turn_id: str) -> int:
-    name, slash, digits = turn_id.rpartition("/")
-    if not slash or name != session_id or not digits.isdecimal():
-        raise InvalidArguments(f"{turn_id!r} is no turn of session {session_id!r}. Turn ids look like 'chat-1/3'.")
-    return int(digits)
+def turn_number(session_id: str, turn: object) -> int:
+    """The number of an input, of which the number or the id is given. Raises ``InvalidArguments``."""
+    number = turn if isinstance(turn, int) and not isinstance(turn, bool) else 0
+    if isinstance(turn, str) and turn.startswith(f"{session_id}/"):
+        digits = turn.removeprefix(f"{session_id}/")
+        plain = digits.isascii() and digits.isdecimal() and not digits.startswith("0")
+        number = int(digits) if plain and len(digits) <= NUMBER_DIGITS_MAX else 0
+    if not 0 < number < 10**NUMBER_DIGITS_MAX:
+        raise InvalidArguments(
+            f"{turn!r} is no turn of session {session_id!r}. Give the number of its input, from 1, or its id: it looks "
+            f"like '{session_id}/3'."
+        )
+    return number
 
 
 def session_spec(session_id: str, agent: str, host_profile: str, parent: str | None = None) -> ProcessSpec:

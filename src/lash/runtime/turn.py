@@ -17,7 +17,7 @@ from lash.core.turn import Finished, Outcome, Stopped, Switched
 from lash.errors import StoreUnavailable
 from lash.runtime.frames import follow_key
 from lash.runtime.outcomes import told
-from lash.runtime.pictures import Place, Watched, committed_nodes, find_item, gone, observe
+from lash.runtime.pictures import Place, Watched, committed_nodes, find_item, gone, never_sent, observe
 from lash.runtime.receipts import Receipt, decode_receipt, with_text
 from lash.runtime.shapes import Shape
 from lash.runtime.turnwaits import Awaited, TurnWaits
@@ -64,8 +64,8 @@ class Turn(Generic[T_co]):
     async def outcome(self) -> Finished[T_co] | Stopped:
         """Wait for the end. Where a tool began a new frame, the turn that goes on there has the outcome.
 
-        Raises ``SessionDeleted`` when the session is deleted meanwhile, ``InvalidValue`` when a stored answer does not
-        fit the agent's output type any more.
+        Raises ``SessionDeleted`` when the session is deleted meanwhile, ``TurnUnknown`` when it has accepted no such
+        input, ``InvalidValue`` when a stored answer does not fit the agent's output type any more.
         """
         item, accepted_at = self.item, self._accepted_at
         while True:
@@ -81,13 +81,14 @@ class Turn(Generic[T_co]):
         """What happens in the turn, from its beginning or behind a cursor, up to its ``Committed``, whose outcome is a
         ``Switched`` where the conversation goes on in a new frame.
 
-        Raises ``BadCursor`` for a cursor that is malformed or belongs to another turn or session.
+        Raises ``BadCursor`` for a cursor that is malformed or belongs to another turn or session, ``SessionDeleted``
+        and ``TurnUnknown`` as for the outcome.
         """
         seen = None
         if after is not None:
             seen = seen_of(after, self.session_id)
             found = await find_item(self._opened.store, self._place, self.item)
-            seen_of(after, self.session_id, self.item if found is None else found.turn or self.item)
+            seen_of(after, self.session_id, found.turn or self.item)
         async for event in observe(self._opened, self._place, self._shape, self.item, seen):
             yield event
 
@@ -116,6 +117,8 @@ async def cancel_item(opened: Opened, place: Place, item: int | None, reason: st
             return True
         case Done():
             return True
+        case Late(None) if item is not None:
+            raise never_sent(place.process_id, item)
         case Late() | Ended():
             return False
         case Unknown():

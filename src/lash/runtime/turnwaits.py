@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from lash.abc.store import Store
 from lash.core.session import TurnRecord
 from lash.core.turn import Outcome
-from lash.errors import InfrastructureError, RuntimeNotOpen, SessionDeleted
+from lash.errors import InfrastructureError, RuntimeNotOpen, SessionDeleted, TurnUnknown
 from lash.limits import SAFETY_POLL_MS
 from lash.runtime.pictures import Place, find_item, record_of
 from lash.runtime.watch import Hub
@@ -84,7 +84,7 @@ class TurnWaits:
 
     async def wait(self, awaited: Awaited, accepted_at: int | None = None) -> Ended:
         """The turn that consumed an item; ``accepted_at`` is what ``told`` was when it was accepted here. Raises
-        ``SessionDeleted``."""
+        ``SessionDeleted``, ``TurnUnknown``."""
         if (ended := self._ended.get(awaited)) is not None:
             return ended
         new = accepted_at is not None and self.told - accepted_at < REMEMBERED
@@ -123,10 +123,10 @@ class TurnWaits:
             place = Place(awaited.row, awaited.process_id)
             try:
                 item = await find_item(self._store, place, awaited.item)
-                if item is not None and item.state in ("done", "cancelled"):
+                if item.state in ("done", "cancelled"):
                     record = await record_of(self._store, place, item)
                     self.settled(awaited.process_id, awaited.row, (awaited.item,), record)
-            except SessionDeleted as error:
+            except (SessionDeleted, TurnUnknown) as error:
                 for future in self._waiters.get(awaited, ()):
                     if not future.done():
                         future.set_exception(error)

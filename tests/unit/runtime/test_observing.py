@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +194,7 @@ async def test_wrong_cursors_are_refused_and_a_cursor_from_ahead_is_a_gap() -> N
             mark,
             f"{mark}.1.1.v.-1.0.00.0.",
             f"{mark}.1.1.v.1.0.07.0.",
+            f"{mark}.0.1.v.1.0.00.0.",
             "t1.1.v.1.0.00.0.",
             7,
         ):
@@ -273,6 +275,92 @@ async def test_a_session_is_observed_from_turn_to_turn() -> None:
         await (await session.send("c"))
         await watching
         assert told == ["two", "ModelFinished", "Committed", "three", "ModelFinished", "Committed"]
+
+
+@virtual
+async def test_observing_ends_when_the_session_is_closed() -> None:
+    agent = agent_of([Say("a b c", pause_s=1), Say("never said whole", pause_s=6)])
+    async with host(memory(), agent) as app, asyncio.timeout(200):
+        session = await app.session("s", agent)
+        first = await session.send("one")
+
+        async def watch(after: str | None = None) -> list[str]:
+            return [story([event])[0][0] async for event in session.observe(after)]
+
+        watching = asyncio.create_task(watch())
+        cursor = (await all_of(first))[0].cursor
+        await session.send("two")
+        await session.send("never begun")
+        await asyncio.sleep(10)
+        await session.close()
+        assert (await watching)[-5:] == ["Committed", "TextDelta", "Reset", "Committed", "Committed"]
+        rest = ["TextDelta", "ModelFinished", "Committed", "Committed", "Committed"]
+        assert await watch(cursor) == rest
+        assert await watch() == [], "nothing is at work, and nothing comes"
+        idle = await app.session("idle", agent)
+        watching = asyncio.create_task(anext(aiter(idle.observe()), None))
+        await asyncio.sleep(10)
+        assert not watching.done()
+        await idle.close()
+        assert await watching is None
+        await app.delete_session("s")
+        for after in (None, cursor):
+            with pytest.raises(SessionDeleted):
+                await watch(after)
+
+
+@virtual
+async def test_a_deleted_session_ends_the_watch_for_its_next_turn() -> None:
+    agent = agent_of([])
+    async with host(memory(), agent) as app, asyncio.timeout(200):
+        session = await app.session("s", agent)
+        watching = asyncio.create_task(anext(session.observe()))
+        await asyncio.sleep(10)
+        await app.delete_session("s")
+        with pytest.raises(SessionDeleted):
+            await watching
+
+
+@virtual
+async def test_observing_from_ahead_of_the_session_is_a_gap_and_goes_on_at_the_turn_at_work() -> None:
+    agent = agent_of(["one", Say("two", pause_s=1)])
+    async with host(memory(), agent) as app, asyncio.timeout(200):
+        session = await app.session("s", agent)
+        events = await all_of(await session.send("a"))
+        cursor = events[0].cursor.replace(".1.1.", ".9.1.", 1)
+        await session.send("b")
+        told = await first_of(session.observe(cursor), 4)
+        assert [type(event).__name__ for event in told] == ["Gap", "TextDelta", "ModelFinished", "Committed"]
+        assert story(await first_of(session.observe(told[0].cursor), 3)) == story(told[1:])
+
+
+@virtual
+async def test_many_words_for_one_turn_are_passed_over_on_the_way_to_the_next() -> None:
+    agent = agent_of([Say("one", pause_s=10), Say("two", pause_s=1), "three"])
+    async with host(memory(), agent) as app, asyncio.timeout(200):
+        session = await app.session("s", agent)
+        first = await session.send("go")
+        await asyncio.sleep(1)
+        for number in range(130):
+            await session.steer(f"and {number}")
+        last = await session.send("the next")
+        watching = asyncio.create_task(first_of(session.observe(), 2, Committed))
+        await first
+        await last
+        assert [event.turn for event in await watching] == [1, last.item]
+        cursor = (await all_of(first))[0].cursor
+        await session.close()
+        assert [event.turn for event in await first_of(session.observe(cursor), 9, Committed)] == [1, last.item]
+
+
+async def first_of(events: AsyncIterator[TurnEvent], many: int, kind: type[TurnEvent] = TurnEvent) -> list[Any]:
+    """The first ``many`` events of a kind."""
+    found: list[TurnEvent] = []
+    async for event in events:
+        found += [event] if isinstance(event, kind) else []
+        if len(found) == many:
+            break
+    return found
 
 
 @virtual

@@ -13,7 +13,7 @@ from lash.abc.tool import ToolContext, tool
 from lash.core.message import ToolResult
 from lash.core.tool import Finish, SwitchFrame
 from lash.core.turn import Finished, Stopped, TurnLimits
-from lash.errors import InputConflict, InvalidAgent, ProviderError, ToolFailed
+from lash.errors import InputConflict, InvalidAgent, InvalidArguments, ProviderError, ToolFailed, TurnUnknown
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host, said
@@ -240,6 +240,26 @@ async def test_an_input_that_waits_can_be_withdrawn() -> None:
         await first
         await asyncio.sleep(1)
         assert len(model.requests) == 1
+
+
+@virtual
+async def test_a_turn_that_was_never_sent_is_unknown() -> None:
+    store = memory()
+    agent = agent_of(["one", Say("a b c", pause_s=1)])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other, asyncio.timeout(100):
+        session = await app.session("s", agent)
+        await (await session.send("a"))
+        await session.send("b")
+        for seen_from in (session, await other.session("s", agent)):
+            for never in (seen_from.turn(3), seen_from.turn("s/99")):
+                for asked in (never.outcome, never.cancel, lambda never=never: anext(never.stream())):
+                    with pytest.raises(TurnUnknown, match=f"no input {never.item}.*{never.id}"):
+                        await asked()
+            for wrong in (0, -3, True, 1.0, None, "", "1", "s/0", "s/01", "s/-1", "s/x", "s/", "t/1", "s/" + "9" * 30):
+                with pytest.raises(InvalidArguments, match="is no turn of session 's'"):
+                    seen_from.turn(wrong)  # type: ignore[arg-type]
+            assert isinstance(await seen_from.turn(1), Finished)
+            assert isinstance(await seen_from.turn("s/2"), Finished)
 
 
 @virtual
