@@ -193,6 +193,8 @@ def answer(talk: Talk, wanted: Wanted, text: str, stream: Any) -> int:
     elif isinstance(outcome, Finished):
         shown = outcome.text or ("" if outcome.value is None else out.show_value(out.plain(outcome.value), 10**9))
         print(shown, file=stream, flush=True)
+    elif isinstance(outcome, Stopped) and outcome.text:  # what there was; the screen has said why there is no more
+        print(outcome.text, file=stream, flush=True)
     if talk.interrupted:
         return exits.INTERRUPTED
     return exits.OK if finished else exits.FAILED

@@ -211,7 +211,9 @@ def turn_document(record: TurnRecord) -> Document:
     match receipt.outcome:
         case Finished():
             return {**document, "outcome": "finished"}
-        case Stopped(reason, message, code):
-            return {**document, "outcome": "stopped", "reason": reason, "code": code, "message": message}
+        case Stopped(reason, message, code, text):
+            return {
+                **document, "outcome": "stopped", "reason": reason, "code": code, "message": message, "text": text
+            }  # fmt: skip
         case _:
             return {**document, "outcome": "switched", "frame": receipt.outcome.frame.name}

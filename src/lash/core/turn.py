@@ -83,7 +83,8 @@ class Stopped:
     message: str
     code: str = ""
     text: str = ""
-    """What the model had written when its output limit cut it off."""
+    """What there was of an answer that was cut off, withheld or refused, or did not fit: of the first three it stands
+    here and not in the history."""
     usage: Usage = NO_USAGE
     turn_id: str = ""
 

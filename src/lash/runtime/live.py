@@ -103,10 +103,11 @@ class LiveTurn:
 
 
 def draw_reply(call: CallPicture, version: str, reply: ModelReply) -> None:
-    """A call of which the whole answer is known."""
+    """A call of which the whole answer is known. Of one that was cut off no tool call is made."""
     call.version, call.text, call.usage, call.done = version, reply.text, reply.usage, True
     call.reasoning = reply.reasoning
-    call.tools = [ToolPicture(item.id, item.name, item.arguments) for item in reply.calls]
+    made = reply.calls if reply.stop in ("stop", "tool_use") else ()
+    call.tools = [ToolPicture(item.id, item.name, item.arguments) for item in made]
 
 
 class LiveTurns:

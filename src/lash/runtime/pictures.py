@@ -17,7 +17,7 @@ from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture
 from lash.core.outcome import Failure
 from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
 from lash.core.tool import ToolOutput
-from lash.core.turn import Finished, Stopped
+from lash.core.turn import Stopped, Switched
 from lash.errors import SessionDeleted, TurnUnknown
 from lash.limits import SAFETY_POLL_MS
 from lash.runtime.elsewhere import Elsewhere
@@ -124,26 +124,26 @@ async def committed_nodes(store: Store, row: int, record: TurnRecord) -> list[No
 
 
 def of_commit(record: TurnRecord, receipt: Receipt, nodes: Sequence[Node]) -> Picture:
+    """Of an answer that is in no message, the outcome has the text: a summary, or what was cut off or withheld."""
     outcome = with_text(receipt, nodes)
-    messages = [decode_message(node.body) for node in nodes if node.kind == "message"]
-    answers = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    messages = {node.number: decode_message(node.body) for node in nodes if node.kind == "message"}
     picture = Picture(record.number, outcome=outcome, usage=receipt.usage)
-    for number, (version, usage) in enumerate(receipt.calls):
+    for version, usage, node in receipt.calls:
         call = CallPicture(version, usage=usage, done=True)
-        if number < len(answers):
-            draw_answer(call, messages, answers[number])
-        elif isinstance(outcome, Finished):
-            call.text = outcome.text
+        if node in messages:
+            draw_answer(call, messages[node], messages.get(node + 1))
         picture.calls.append(call)
+    if receipt.calls and not receipt.calls[-1].node and not isinstance(outcome, Switched):
+        picture.calls[-1].text = outcome.text
     return picture
 
 
-def draw_answer(call: CallPicture, messages: Sequence[Message], place: int) -> None:
-    message = messages[place]
+def draw_answer(call: CallPicture, message: Message, following: Message | None) -> None:
+    """``following`` has the results of its calls."""
     call.text = message.text
     call.reasoning = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
     results: dict[str, ToolResult] = {}
-    for part in messages[place + 1].parts if place + 1 < len(messages) else ():
+    for part in () if following is None else following.parts:
         if isinstance(part, ToolResult):
             results[part.call_id] = part
     for item in message.calls:

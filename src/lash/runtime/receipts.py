@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 from lash.core import codec
 from lash.core.message import Message, decode_message, message_json, message_of
@@ -18,6 +18,16 @@ from lash.core.turn import Finished, Outcome, StopCause, Stopped, Switched
 from lash.runtime.spending import Spending, Spent, spent_json, spent_of
 
 
+class Answered(NamedTuple):
+    """A model call of the turn that was answered."""
+
+    version: str
+    """See ``core.observe``."""
+    usage: Usage
+    node: int = 0
+    """Number of the message that has the answer; 0 where nothing of it was said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     outcome: Outcome
@@ -26,8 +36,7 @@ class Receipt:
     model: str = ""
     model_calls: int = 0
     tool_calls: int = 0
-    calls: Sequence[tuple[str, Usage]] = ()
-    """Its model calls that were answered: the version (see ``core.observe``) and what each used."""
+    calls: Sequence[Answered] = ()
     text_node: int = 0
     parsed: bool = False
     """The value is what the text says, read as JSON."""
@@ -39,7 +48,7 @@ class Receipt:
         """All it used."""
         spending = Spending()
         if self.model_calls:
-            own = sum((usage for _, usage in self.calls), NO_USAGE)
+            own = sum((call.usage for call in self.calls), NO_USAGE)
             spending.add({self.model: (self.model_calls, own)})
         spending.add(self.spent)
         return spending.models
@@ -52,7 +61,7 @@ class Receipt:
                 self.model,
                 self.model_calls,
                 self.tool_calls,
-                [[version, *usage.as_json()] for version, usage in self.calls],
+                [[call.version, call.node, *call.usage.as_json()] for call in self.calls],
                 self.text_node,
                 int(self.parsed),
                 spent_json(self.spent),
@@ -66,7 +75,10 @@ def decode_receipt(data: bytes) -> Receipt:
         "tuple[list[object], list[int], str, int, int, list[list[object]], int, int, dict[str, list[int]]]",
         codec.decode(data),
     )
-    calls = [(cast(str, version), Usage(*cast("list[int]", counts))) for version, *counts in answered]
+    calls = [
+        Answered(cast(str, version), Usage(*cast("list[int]", counts)), cast(int, node))
+        for version, node, *counts in answered
+    ]
     return Receipt(
         outcome_of(outcome), Usage(*usage), model, model_calls, tool_calls, calls, text_node, bool(parsed),
         spent_of(spent),

@@ -19,7 +19,7 @@ from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
 from lash.core.message import Message, Text, encode_message, media_of, part_of, unsound
-from lash.core.model import NO_USAGE, ModelReply, ModelRequest, Usage
+from lash.core.model import NO_USAGE, ModelReply, ModelRequest
 from lash.core.observe import Picture
 from lash.core.outcome import Failure
 from lash.core.retry import NO_RETRY
@@ -55,7 +55,7 @@ from lash.runtime.contexts import SessionStart, SessionUsage
 from lash.runtime.frames import follow_key
 from lash.runtime.live import LiveTurn
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model
-from lash.runtime.receipts import Receipt, text_place
+from lash.runtime.receipts import Answered, Receipt, text_place
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
 from lash.runtime.toolcall import ToolJob, perform_tool, run_tool
@@ -127,7 +127,7 @@ class TurnRun:
         """How many of the turn's own messages stand in the context already, because a view was made of them."""
         self.instructions = self.agent.instructions if isinstance(self.agent.instructions, str) else ""
         self.tools: dict[str, AnyTool] = {}
-        self.answered: list[tuple[str, Usage]] = []
+        self.answered: list[Answered] = []
         self.later: list[Message] = []
         """Said by plugins, for the next boundary."""
         self.follow: list[NewItem] = []
@@ -274,13 +274,21 @@ class TurnRun:
         (effect,) = outstanding(self.state)
         assert isinstance(effect, CallModel)
         reply = await self.call_model(effect.path, self.request(self.messages(), True))
+        before = len(self.state.said)
         self.move(reply)
+        for place, message in enumerate(self.state.said[before:], before):
+            if message.role == "assistant":
+                self.answered[-1] = self.answered[-1]._replace(node=self.node_at(place))
         if isinstance(reply, ModelReplied) and "model_replied" in self.agent.hooked:
             if self.state.phase is Phase.DONE:
                 return
             decided = await self.stage("model_replied", hooks.model_replied, reply.reply)
             if decided is not None:
                 self.later += decided.say
+
+    def node_at(self, place: int) -> int:
+        """The number that the ``place``-th message said in this turn will have."""
+        return self.start.head + 1 + place
 
     def request(self, messages: Sequence[Message], tools_allowed: bool) -> ModelRequest:
         running = self.running
@@ -307,7 +315,7 @@ class TurnRun:
             return ModelFailed(path, reason, failure.code, failure.message)
         version, plain = cast("list[object]", codec.decode(entry.payload))
         reply = ModelReply.of_json(plain)
-        self.answered.append((cast(str, version), reply.usage))
+        self.answered.append(Answered(cast(str, version), reply.usage))
         self.live.replied(number, cast(str, version), reply)
         return ModelReplied(path, reply)
 
@@ -411,11 +419,11 @@ class TurnRun:
             state.model_calls,
             state.tool_calls,
             self.answered,
-            0 if place is None else self.start.head + 1 + place,
+            0 if place is None else self.node_at(place),
             parsed,
             self.spending.models,
         )
-        own = sum((usage for _, usage in self.answered), NO_USAGE)
+        own = sum((call.usage for call in self.answered), NO_USAGE)
         usage = self.start.usage.with_turn(
             self.agent.model, state.model_calls, own, state.tool_calls, state.last_input_tokens, self.spending.models
         )

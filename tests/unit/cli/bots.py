@@ -59,6 +59,8 @@ BOT = """
                 return Say("tick " * 5_000, pause_s=0.02)
             case "refuse":
                 return lash.ProviderError("the account is empty", kind="quota")
+            case "long":
+                return Say("It was shipped, and", stop="output_limit")
             case "anew":
                 return Say(calls=[("clean_desk", {"task": "go on"})])
             case text if text.startswith("Write a summary"):

@@ -95,6 +95,18 @@ def test_a_turn_without_an_answer_prints_none_and_fails(bots: Cli) -> None:
     assert told.document["message"] == "the account is empty"
 
 
+def test_an_answer_that_was_cut_off_is_printed_as_far_as_it_goes_and_fails(bots: Cli) -> None:
+    asked = ask(bots, "long", "--session=s")
+    assert (asked.code, asked.out) == (exits.FAILED, "It was shipped, and\n")
+    assert "[stopped (output_limit): The model's answer was cut off at its output limit.]" in asked.err
+    told = ask(bots, "long", "--json")
+    assert (told.code, told.document["reason"], told.document["text"]) == (
+        exits.FAILED, "output_limit", "It was shipped, and",
+    )  # fmt: skip
+    (turn,) = bots("show", "s", "--json").document["turn_records"]
+    assert (turn["outcome"], turn["text"]) == ("stopped", "It was shipped, and")
+
+
 def test_an_answer_that_comes_in_a_new_frame_is_the_answer(bots: Cli) -> None:
     asked = ask(bots, "anew", "--session=s")
     assert (asked.code, asked.out) == (exits.OK, "You said: go on\n")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from lash.abc.tool import tool
-from lash.core.observe import Committed, TurnEvent
+from lash.core.model import Chunk, ModelRequest
+from lash.core.observe import Committed, ReasoningDelta, TextDelta, TurnEvent
 from lash.core.tool import SwitchFrame
 from lash.core.turn import Stopped, Switched
 from lash.errors import BadCursor, ProviderError, SessionDeleted
 from lash.runtime.turn import Turn
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
-from tests.unit.runtime.sessions import agent_of, host
+from tests.unit.runtime.sessions import agent_of, host, said
 
 
 @tool
@@ -97,6 +99,68 @@ async def test_any_cursor_goes_on_where_it_stands_in_any_runtime() -> None:
         for place, event in enumerate(live):
             rest = story(live[: place + 1] + await all_of(elsewhere, event.cursor))
             assert rest == STORY, (place, event)
+
+
+@pytest.mark.parametrize("stop", ["output_limit", "content_filter", "context_overflow"])
+@virtual
+async def test_what_was_shown_of_an_answer_without_an_end_stays_what_it_was(stop: str) -> None:
+    """Also where it wanted tools, of which none is called."""
+    asks = Say("Let me see.", calls=[("add", {"a": 1, "b": 2})])
+    cut = Say("It is, as every", calls=[("add", {"a": 3, "b": 4})], stop=stop, pause_s=0.5)
+    store = memory()
+    agent = agent_of([asks, cut], tools=[add])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        turn = await (await app.session("s", agent)).send("go")
+        elsewhere = (await other.session("s", agent)).turn(1)
+        live, far = await asyncio.gather(all_of(turn), all_of(elsewhere))
+        whole = story(live)
+        assert whole == [
+            ("TextDelta", "Let me see."), ("ModelFinished",), ("ToolStarted", "call-1-0"), ("ToolFinished", "call-1-0"),
+            ("TextDelta", "It is, as every"), ("ModelFinished",), ("Committed",),
+        ]  # fmt: skip
+        assert story(far) == whole
+        assert story(await all_of(elsewhere)) == whole
+        for told in (live, far):
+            for place, event in enumerate(told):
+                assert story(told[: place + 1] + await all_of(elsewhere, event.cursor)) == whole, (place, event)
+        outcome = await elsewhere
+        assert isinstance(outcome, Stopped)
+        assert (outcome.reason, outcome.text) == (stop, "It is, as every")
+        assert (await said(await app.session("s")))[-1] == ("tool", "3"), "it is not in the history"
+
+
+class Slow(ScriptedModel):
+    """Thinks for a second before it says anything."""
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Chunk]:
+        await asyncio.sleep(1)
+        async with aclosing(super().stream(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+@virtual
+async def test_thoughts_alone_are_no_message_and_no_later_text_is_told_in_their_place() -> None:
+    script = [Say("Let me see.", calls=[("add", {"a": 1, "b": 2})]), Say(reasoning="all said"), "It is three."]
+    agent = agent_of(Slow(script), tools=[add])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        watching = asyncio.create_task(all_of(turn))
+        await asyncio.sleep(2.5)
+        await session.steer("well?")
+        live = await watching
+        texts = [event.text for event in live if isinstance(event, TextDelta)]
+        assert "".join(texts) == "Let me see.It is three."
+        for place, event in enumerate(live):
+            told = live[: place + 1] + await all_of(turn, event.cursor)
+            assert spoken_in(told) == spoken_in(live), (place, event)
+        assert spoken_in(await all_of(turn)) == spoken_in(live)
+
+
+def spoken_in(events: list[TurnEvent]) -> list[tuple[Any, ...]]:
+    """The story but for the thoughts, of which those that became no message are not kept."""
+    return story([event for event in events if not isinstance(event, ReasoningDelta)])
 
 
 @virtual
