@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -35,6 +36,22 @@ HALF: Final = SHELL_OUTPUT_BYTES_MAX // 2
 LEFTOVER_S: Final = 0.5
 """How long to go on reading after a command has ended, should something it set free hold its output open."""
 OUTPUT_FOLDER: Final = ".lash/output"
+CUT_OFF: Final = 141
+"""The exit code of a command that wrote to a pipe nobody reads any more: 128 and SIGPIPE."""
+SKIPPING: Final = re.compile(r"&&|\b(?:exit|return)\b")
+"""Where one of these follows a pipe, its failure may have kept something from being run."""
+FORGIVE: Final = (
+    'lash_end() { local code=$? codes=("${PIPESTATUS[@]}") each; '
+    f"if [[ $code == {CUT_OFF} && $- != *e* && ${{codes[${{#codes[@]}}-1]}} == 0 ]]; then code=0; "
+    f'for each in "${{codes[@]}}"; do [[ $each == 0 || $each == {CUT_OFF} ]] || code=$each; done; fi; '
+    "exit $code; }; trap lash_end EXIT; "
+)
+"""Stands before a command, on its first line: the exit code is that of the last pipe without the parts the next one had
+read enough of, as ``head`` does. Not under ``set -e``, which skips what follows."""
+CUT_OFF_WORDS: Final = (
+    f"exit code {CUT_OFF}: a command wrote to a pipe that nobody read any more. If that was meant, as with head or "
+    "grep -q, begin with 'set +o pipefail'; anything behind it with && was not run"
+)
 
 
 class Shell(Plugin):
@@ -61,6 +78,7 @@ class Shell(Plugin):
         passed = {name: value for name in PASSED_ON if (value := os.environ.get(name)) is not None}
         self.env = {**passed, **QUIET, **(env or {})}
         bash = shutil.which("bash")
+        self.is_bash = bash is not None
         self.shell = [bash, "--noprofile", "--norc", "-o", "pipefail", "-c"] if bash else ["/bin/sh", "-c"]
         self._tools: tuple[AnyTool, ...] = (tool(effect="once", serial=True)(self.exec_command),)
 
@@ -74,7 +92,8 @@ class Shell(Plugin):
         what it starts in the background ends with it. A long output is shown in part and kept in a file.
 
         Args:
-            command: For bash, with pipefail.
+            command: For bash, with pipefail: before '&&' or in an 'if', a command that head or grep -q cut off has
+                failed. 'set +o pipefail' ends that.
             path: The folder it begins in, from the root.
             timeout_s: Seconds until it is stopped.
         """
@@ -116,13 +135,17 @@ class Shell(Plugin):
             reading.result()  # says what broke
         return why or ("too_much" if kept.is_full else code)
 
+    def _forgiving(self, command: str) -> str:
+        _, pipe, rest = command.partition("|")
+        return FORGIVE + command if self.is_bash and pipe and not SKIPPING.search(rest) else command
+
     async def _begin(self, command: str, folder: str) -> tuple[asyncio.subprocess.Process, int]:
         """The started shell, and the end of a pipe that has what it writes. The pipe is ours, so that waiting for the
         shell is not also waiting for whatever else holds the pipe open."""
         ours, theirs = os.pipe()
         try:
             program = await asyncio.create_subprocess_exec(
-                *self.shell, command, cwd=folder, env=self.env, stdin=asyncio.subprocess.DEVNULL,
+                *self.shell, self._forgiving(command), cwd=folder, env=self.env, stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs, stderr=theirs, start_new_session=True,
             )  # fmt: skip
         except BaseException as error:
@@ -280,6 +303,8 @@ def told(ended: int | str, kept: Kept, limit_ms: int, seconds: float) -> ToolOut
         failure = Failure("timeout", "timeout", f"stopped after {limit_ms / 1_000:g} s, its time limit")
     elif ended == "too_much":
         failure = Failure("resource_limit", "too_much_output", f"stopped at {SHELL_KEPT_BYTES_MAX} bytes of output")
+    elif ended == CUT_OFF:
+        failure = Failure("execution", "exit_code", CUT_OFF_WORDS, {"exit_code": ended})
     elif ended != 0:
         failure = Failure("execution", "exit_code", f"exit code {ended}", {"exit_code": ended})
     output = kept.text().removesuffix("\n")

@@ -70,6 +70,45 @@ def test_a_failed_command_is_a_failed_result_with_its_output(root: Path) -> None
     assert text_of(run(root, "kill -9 $$")) == "[failed: exit_code] exit code -9"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "yes | head -1",
+        "cd . && yes | cat | head -1",
+        "IFS=,; set -u; yes | head -1",
+        "for each in 1; do yes | head -1; done",
+    ],
+)
+def test_a_command_that_was_cut_off_by_the_next_of_its_pipe_has_not_failed(root: Path, command: str) -> None:
+    output = run(root, command)
+    assert output.failure is None
+    assert text_of(output).startswith("y\n[exit code 0 after ")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("yes | head -1 && touch skipped", 141),
+        ("yes | head -1; yes | head -1 && touch skipped", 141),
+        ("set -e; yes | head -1; touch skipped", 141),
+        ("yes | head -1 || exit", 141),
+        ("yes | head -1 || exit 7", 7),
+        ("echo | (kill -PIPE $BASHPID)", 141),
+        ("yes | (head -1; exit 3)", 3),
+        ("(exit 4) | yes | head -1", 4),
+        ("yes | head -1 | false", 1),
+        ("(exit 5) | true", 5),
+        ("trap 'exit 6' EXIT; yes | head -1", 6),
+    ],
+)
+def test_what_failed_or_kept_something_from_being_run_has_failed(root: Path, command: str, code: int) -> None:
+    output = run(root, command)
+    assert output.failure is not None
+    assert output.failure.raw == {"exit_code": code}
+    assert ("set +o pipefail" in text_of(output)) == (code == 141)
+    assert not (root / "skipped").exists()
+
+
 def test_there_is_nothing_to_read_and_no_terminal(root: Path) -> None:
     assert text_of(run(root, "cat; test -t 0 || test -t 1 || echo none", timeout_s=5)).startswith("none\n")
 
