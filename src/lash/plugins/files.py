@@ -29,7 +29,7 @@ from lash.limits import (
     READ_FILE_LINES_MAX,
     WALK_DEPTH_MAX,
 )
-from lash.plugins.root import FOLDER_FLAGS, Root, open_file, replace, wrong
+from lash.plugins.root import FOLDER_FLAGS, Root, open_file, replace, shown_name, where_link_leads, wrong
 from lash.plugins.walking import IGNORED, SNIFF_BYTES, Glob, walk
 
 PIECE_BYTES: Final = 4 * READ_FILE_LINE_CHARS_MAX
@@ -92,7 +92,8 @@ class Files(Plugin):
             return Reading(path, offset, limit).run(file)
 
     def list_dir(self, path: str = ".", depth: int = LIST_DEPTH_MAX) -> ToolOutput:
-        """List a folder and the folders in it. Folders end with '/', links show where they lead.
+        """List a folder and the folders in it. Folders end with '/', links show where they lead, and a name with
+        unusual characters stands in quotes, as JSON.
 
         Args:
             path: The folder, from the root.
@@ -102,7 +103,7 @@ class Files(Plugin):
             raise wrong("depth counts from 1.", "invalid_tool_args")
         with self.root.spot(path) as spot:
             top = os.open(spot.name, FOLDER_FLAGS, dir_fd=spot.folder)
-            return Listing(min(depth, LIST_DEPTH_MAX)).run(top, spot.shown)
+            return Listing(self.root, min(depth, LIST_DEPTH_MAX)).run(top, spot.shown)
 
     def glob(self, ctx: ToolContext, pattern: str, path: str = ".") -> ToolOutput:
         """Find files by a pattern of their path; folders such as .git and node_modules are passed over.
@@ -123,8 +124,9 @@ class Files(Plugin):
             finally:
                 os.close(top)
             before = "" if spot.shown == "." else spot.shown + "/"
-        paths = [codec.safe_text(before + each) for each in found]
-        return ToolOutput((Text("\n".join([*paths, f"[{end}]"])),), paths)
+        paths = [before + each for each in found]
+        rows = [*map(shown_name, paths), f"[{end}]"]
+        return ToolOutput((Text("\n".join(rows)),), list(map(codec.safe_text, paths)))
 
     def write_file(self, path: str, content: str) -> ToolOutput:
         """Write a text file as a whole, new or in place of the old one. Folders that are missing are created.
@@ -220,6 +222,7 @@ class Branch:
     """A folder in a listing."""
 
     path: str
+    """From the root."""
     level: int
     entries: list[tuple[str, Branch | None]] = field(default_factory=list[tuple[str, "Branch | None"]])
     note: str = ""
@@ -229,7 +232,8 @@ class Branch:
 class Listing:
     """Level by level, so that one large folder does not hide the others."""
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, root: Root, depth: int) -> None:
+        self.root = root
         self.depth = depth
         self.left = LIST_ENTRIES_MAX
         self.waiting: deque[tuple[int, Branch]] = deque()
@@ -247,11 +251,12 @@ class Listing:
         finally:
             for inner, _ in self.waiting:
                 os.close(inner)
-        rows = [f"{shown}/", *drawn(top)]
+        rows = [shown_name(shown) + "/", *drawn(top)]
         if self.left <= 0:
             rows.append(f"[stopped at {LIST_ENTRIES_MAX} names: list a folder further down]")
-        text = codec.safe_text("\n".join(rows))
-        return ToolOutput((Text(text),), {"entries": LIST_ENTRIES_MAX - self.left, "complete": self.left > 0})
+        return ToolOutput(
+            (Text("\n".join(rows)),), {"entries": LIST_ENTRIES_MAX - self.left, "complete": self.left > 0}
+        )
 
     def read(self, folder: int, branch: Branch) -> None:
         with os.scandir(folder) as found:
@@ -264,14 +269,12 @@ class Listing:
             branch.entries.append(self.entry(folder, branch, entry))
 
     def entry(self, folder: int, branch: Branch, entry: os.DirEntry[str]) -> tuple[str, Branch | None]:
+        path = f"{branch.path}/{entry.name}"
         if entry.is_symlink():
-            try:
-                return f"{entry.name} -> {os.readlink(entry.name, dir_fd=folder)}", None
-            except OSError:
-                return entry.name, None
+            return shown_name(entry.name) + self.target(folder, entry.name, path), None
         if not entry.is_dir(follow_symlinks=False):
-            return entry.name, None
-        below = Branch(entry.name, branch.level + 1)
+            return shown_name(entry.name), None
+        below = Branch(path, branch.level + 1)
         if entry.name in IGNORED:
             below.note = "not shown"
         elif below.level <= self.depth:
@@ -279,7 +282,15 @@ class Listing:
                 self.waiting.append((os.open(entry.name, FOLDER_FLAGS, dir_fd=folder), below))
             except OSError as error:
                 below.note = f"cannot be read: {os.strerror(error.errno or 0)}"
-        return entry.name + "/", below
+        return shown_name(entry.name + "/"), below
+
+    def target(self, folder: int, name: str, path: str) -> str:
+        try:
+            target = os.readlink(name, dir_fd=folder)
+        except OSError:
+            return " -> [cannot be read]"
+        leads = where_link_leads(self.root, path)
+        return " -> " + (shown_name(target.rstrip("/") + "/") if leads == "/" else shown_name(target) + leads)
 
 
 def drawn(branch: Branch) -> list[str]:

@@ -8,7 +8,9 @@ there: what is opened in the end is a name in an open folder, and is not followe
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Generator
@@ -40,10 +42,14 @@ class Root:
     """One folder, given by the operator. Raises ``InvalidAgent`` where there is none."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.given = Path(os.path.abspath(path))
-        self.path = Path(os.path.realpath(path))
+        given: object = os.fspath(path) if isinstance(path, os.PathLike) else path
+        if not isinstance(given, str) or not given.strip() or "\0" in given:
+            raise InvalidAgent(f"The folder tools work in is named by a path, not {path!r}.")
+        self.given = Path(os.path.abspath(given))
+        self.path = Path(os.path.realpath(given))
         if not self.path.is_dir():
-            raise InvalidAgent(f"{str(path)!r} is no folder that tools could work in. Create it first.")
+            what = "is a file, and no" if self.path.exists() else "is no"
+            raise InvalidAgent(f"{given!r} {what} folder that tools could work in. Create it first, or name another.")
 
     @contextmanager
     def spot(self, path: str, *, follow: bool = True, make: bool = False) -> Generator[Spot]:
@@ -196,6 +202,39 @@ def replace(spot: Spot, data: bytes) -> bool:
         os.unlink(beside.name, dir_fd=spot.folder)
         raise
     return found is None
+
+
+# Names -------------------------------------------------------------------------------------------------------------
+
+UNUSUAL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""Ends a line, or changes how one is read; or is a byte that is no UTF-8."""
+CONFUSING: Final = re.compile(r'^["\s]|\s$| -> | \[|^\[.*\]$')
+"""Looks like what a listing writes around names."""
+
+
+def shown_name(name: str) -> str:
+    """A name or path as a line of a listing can hold it: itself, or in quotes as JSON, which a model can send back."""
+    if not UNUSUAL.search(name) and not CONFUSING.search(name):
+        return name
+    return UNUSUAL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(name, ensure_ascii=False))
+
+
+def where_link_leads(root: Root, path: str) -> str:
+    """What stands behind the target of a link: ``/`` for a folder, or why it cannot be followed."""
+    try:
+        with root.spot(path) as spot:
+            mode = os.stat(spot.name, dir_fd=spot.folder, follow_symlinks=False).st_mode
+    except ToolFailed as error:
+        return f" [{LINKS.get(error.code, 'cannot be followed')}]"
+    return "/" if stat.S_ISDIR(mode) else ""
+
+
+LINKS: Final = {
+    "outside_root": "leads out of the root",
+    "not_found": "leads to nothing",
+    "not_a_folder": "leads to nothing",
+    "link": "leads in a circle",
+}
 
 
 # Refusals ----------------------------------------------------------------------------------------------------------

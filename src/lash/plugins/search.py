@@ -31,7 +31,7 @@ from lash.limits import (
     WALK_DEPTH_MAX,
 )
 from lash.plugins import walking
-from lash.plugins.root import FOLDER_FLAGS, Root, wrong
+from lash.plugins.root import FOLDER_FLAGS, Root, shown_name, wrong
 
 PROGRAM: Final = (sys.executable, "-I", "-S", str(Path(walking.__file__)))
 """The interpreter alone: no site packages, no environment."""
@@ -167,7 +167,7 @@ def told(hits: Hits, shown: str, name: str) -> ToolOutput:
             rows.append("--") if any(not each[2] for each in hits.lines) else None
         last = (where, number)
         mark = ":" if hit else "-"
-        rows.append(codec.safe_text(f"{where}{mark}{number}{mark}{text}"))
+        rows.append(codec.safe_text(f"{shown_name(where)}{mark}{number}{mark}{text}"))
         if hit:
             places.append([codec.safe_text(where), number])
     rows.append(verdict(hits))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lash.core.message import Media, Text
 from lash.errors import ToolFailed
 from lash.plugins.files import Files
+from lash.plugins.search import Search
 from lash.testing.tools import tool_context
 from tests.unit.plugins.calls import call, refused, text_of
 
@@ -222,7 +224,56 @@ def test_names_that_are_no_text_are_spelled_out(root: Path) -> None:
         os.mkdir(os.fsencode(root) + b"/caf\xe9")
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert "caf\\udce9/" in text_of(call(Files(root), "list_dir"))
+    assert text_of(call(Files(root), "list_dir")).splitlines() == ["./", '  "caf\\udce9/"']
+
+
+def test_links_say_what_is_behind_them(root: Path, outside: Path) -> None:
+    (root / "deep").mkdir()
+    (root / "deep" / "a.txt").touch()
+    targets = {
+        "absolute": str(outside), "broken": "deep/none", "circle": "circle", "file": "deep/a.txt", "folder": "deep",
+        "out": "../outside/new", "through": "deep/a.txt/b", "up": "folder/..", "z": "b [leads to nothing]",
+    }  # fmt: skip
+    for name, target in targets.items():
+        (root / name).symlink_to(target)
+    (root / "deep" / "up").symlink_to("../file")
+    assert text_of(call(Files(root), "list_dir")).splitlines() == [
+        "./",
+        f"  absolute -> {outside} [leads out of the root]",
+        "  broken -> deep/none [leads to nothing]",
+        "  circle -> circle [leads in a circle]",
+        "  deep/",
+        "    a.txt",
+        "    up -> ../file",
+        "  file -> deep/a.txt",
+        "  folder -> deep/",
+        "  out -> ../outside/new [leads out of the root]",
+        "  through -> deep/a.txt/b [leads to nothing]",
+        "  up -> folder/../",
+        '  z -> "b [leads to nothing]" [leads to nothing]',
+    ]
+    assert text_of(call(Files(root), "list_dir", path="folder")).splitlines() == ["deep/", "  a.txt", "  up -> ../file"]
+
+
+NAMES = (
+    "a\nb.txt", "\x1b[31mred", "\u202egnp.exe", " blank", "blank ", '"quoted"', "a -> b", "a [not shown]", "[9 more]",
+    "a\\nb.txt", "é.txt", "[id].tsx", "C:\\x",
+)  # fmt: skip
+
+
+def test_no_name_is_taken_for_another_or_for_more_than_one(root: Path) -> None:
+    for name in NAMES:
+        (root / name).touch()
+    rows = text_of(call(Files(root), "list_dir")).split("\n")[1:]
+    assert [row for row in rows if not row.startswith("  ") or not row.isprintable()] == []
+    read_back = [json.loads(row) if row.strip().startswith('"') else row[2:] for row in rows]
+    assert read_back == sorted(NAMES)
+    assert [row for row in rows if not row.startswith('  "')] == ["  C:\\x", "  [id].tsx", "  a\\nb.txt", "  é.txt"]
+    found = text_of(call(Files(root), "glob", pattern="a?b.txt")).split("\n")
+    assert found == ['"a\\nb.txt"', "[1 file]"]
+    (root / "a\nb.txt").write_text("hit")
+    assert text_of(call(Search(root), "grep", pattern="hit")).split("\n") == ['"a\\nb.txt":1:hit', "[1 line matches]"]
+    assert read(root, json.loads(found[0])).startswith("1\thit")
 
 
 # glob --------------------------------------------------------------------------------------------------------------

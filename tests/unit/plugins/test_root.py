@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,6 +189,14 @@ def test_a_root_that_is_no_folder_is_refused_when_the_agent_is_made(root: Path) 
         for plugin in (Files, Search, Patch, Shell):
             with pytest.raises(InvalidAgent, match=missing.name):
                 plugin(missing)
+
+
+@pytest.mark.parametrize("path", ["", "  ", 3, None, b"project", "a\0b", ["project"]])
+@pytest.mark.parametrize("plugin", [Files, Search, Patch, Shell])
+def test_what_is_no_path_is_refused_and_not_taken_for_the_current_folder(plugin: Any, path: object) -> None:
+    with pytest.raises(InvalidAgent) as caught:
+        plugin(path)
+    assert repr(path) in str(caught.value)
 
 
 def test_no_descriptor_is_left_open(lines: Path) -> None:
