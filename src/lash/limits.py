@@ -159,6 +159,8 @@ ROLLING_TAIL_TOKENS: Final = 20_000
 """What is kept of a conversation that has outgrown its model."""
 ROLLING_MARGIN_TOKENS: Final = 20_000
 """Room left for the answer and for what tools say in the turn at hand."""
+PROCESS_WAIT_S_MAX: Final = 3_600
+"""A model asks again after so long, and may be stopped there."""
 MCP_SERVER_NAME_CHARS_MAX: Final = 24
 """Of the 64 characters providers allow a tool's name; the rest is for the tool."""
 MCP_STARTUP_MS: Final = 10_000

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 from lash.abc.tool_schema import Arguments, arguments_of, described
 from lash.core import codec
@@ -116,6 +116,28 @@ class ToolContext:
     def notify(self, name: str, payload: object = None) -> None:
         """Tell observers of the turn: a ``PluginEvent`` under the tool's session, live only. ``payload`` is JSON."""
         self._port.notify(name, payload)
+
+
+class AwaitedProcess(Protocol):
+    """Of a handle, what is recorded in a body."""
+
+    async def result(self, timeout: Duration | None = None) -> Any: ...
+
+
+class BodyContext(Protocol):
+    """A ``lash.Context``, as far as a plugin needs one: its tool runs as the session's own code, and may park."""
+
+    lash_context: ClassVar[str] = "body"
+
+    @property
+    def process_id(self) -> str: ...
+
+    @property
+    def app(self) -> Any: ...
+
+    def step(self, fn: Callable[..., Any], *args: object) -> Awaitable[Any]: ...
+
+    def handle(self, id: str) -> AwaitedProcess: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from lash.abc.plugin import Plugin
-from lash.abc.tool import AnyTool, ToolContext, tool
-from lash.errors import InvalidAgent, LashError, NotCompleted, ToolFailed
+from lash.abc.tool import AnyTool, BodyContext, ToolContext, tool
+from lash.core.session import process_id_of
+from lash.errors import InvalidAgent, LashError, NotCompleted, ToolFailed, UsageError
+from lash.limits import PROCESS_WAIT_S_MAX
 
 PAGE = 50
 OPTIONS = frozenset({"fn", "id", "delay", "tags", "priority"})
@@ -55,17 +57,24 @@ def tools_of(names: Sequence[str]) -> tuple[AnyTool, ...]:
         rows = await ctx.app.processes(tag=tag_of(ctx), limit=PAGE)
         return [{"id": row.record.id, "name": row.record.spec.name, "status": row.record.status.value} for row in rows]
 
-    @tool(effect="pure")
-    async def wait_process(ctx: ToolContext, process_id: str, seconds: float = 30) -> dict[str, Any]:
+    @tool
+    async def wait_process(ctx: BodyContext, process_id: str, seconds: float = 30) -> dict[str, Any]:
         """Wait for a background process, for some seconds, and tell its result.
 
         Args:
             process_id: What start_process returned.
-            seconds: How long to wait, at most 300.
+            seconds: How long to wait, at most 3600.
         """
-        handle = await own(ctx, process_id)
+        app, tag = ctx.app, ctx.process_id
+
+        async def is_own() -> bool:
+            return await found(app, tag, process_id) is not None
+
+        if not await ctx.step(is_own):
+            raise not_own(process_id)
         try:
-            return {"status": "completed", "value": await handle.result(timeout=min(max(seconds, 0), 300))}
+            value = await ctx.handle(process_id).result(min(max(seconds, 0), PROCESS_WAIT_S_MAX))
+            return {"status": "completed", "value": value}
         except TimeoutError:
             return {"status": "running"}
         except NotCompleted as error:
@@ -89,21 +98,30 @@ def tools_of(names: Sequence[str]) -> tuple[AnyTool, ...]:
 
 
 def tag_of(ctx: ToolContext) -> str:
-    return f"session:{ctx.session_id}"
+    """Of what a session has started: the process id of the session."""
+    return process_id_of(ctx.session_id)
 
 
 async def own(ctx: ToolContext, process_id: str) -> Any:
     """The handle of a process this session has started. Raises ``ToolFailed``."""
-    handle = ctx.app.handle(process_id)
+    handle = await found(ctx.app, tag_of(ctx), process_id)
+    if handle is None:
+        raise not_own(process_id)
+    return handle
+
+
+async def found(app: Any, tag: str, process_id: str) -> Any:
+    """Its handle; None where it has another tag, or there is no such process."""
+    handle = app.handle(process_id)
     try:
         record = await handle.record()
-    except LashError:
-        record = None
-    if record is None or tag_of(ctx) not in record.spec.tags:
-        raise ToolFailed(
-            f"This conversation has started no process {process_id!r}; see list_processes.", code="unknown"
-        )
-    return handle
+    except UsageError:
+        return None
+    return handle if tag in record.spec.tags else None
+
+
+def not_own(process_id: str) -> ToolFailed:
+    return ToolFailed(f"This conversation has started no process {process_id!r}; see list_processes.", code="unknown")
 
 
 async def acted(request: Any) -> None:

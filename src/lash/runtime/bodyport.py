@@ -52,6 +52,7 @@ from lash.errors import (
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
+from lash.runtime.shapes import Shape
 from lash.runtime.specs import child_spec
 from lash.runtime.steps import StepCall, failure_payload
 
@@ -129,6 +130,10 @@ class BodyPort:
     @property
     def deps(self) -> Any:
         return self._world.deps
+
+    @property
+    def app(self) -> Any:
+        return self._world.app
 
     def time(self) -> float:
         return self._run.loop.time()
@@ -211,7 +216,10 @@ class BodyPort:
             return refused(verdict, process_id)
 
         process_id = cast(str, await self.command("start " + process.name, witness, perform))
-        return Handle(BodyAccess(self, self._world), process_id, process.signature.result)
+        return self.handle(process_id, process.signature.result)
+
+    def handle(self, process_id: str, shape: Shape) -> Handle[Any]:
+        return Handle(BodyAccess(self, self._world), process_id, shape)
 
     # Agents and models -------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from lash.errors import InvalidArguments
 from lash.runtime import guard
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
-from lash.runtime.shapes import decoded, shape_of
+from lash.runtime.shapes import ANY, Shape, decoded, shape_of
 from lash.runtime.steps import StepCall, retry_of, step_failed
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class Port(Protocol):
     @property
     def deps(self) -> Any: ...
 
+    @property
+    def app(self) -> Any: ...
+
     def time(self) -> float: ...
 
     def inside(self, what: str) -> None:
@@ -75,6 +78,8 @@ class Port(Protocol):
     async def emit(self, event_type: str, payload: bytes) -> None: ...
 
     async def start(self, process: Process[..., T], args: bytes, options: dict[str, Any]) -> Handle[T]: ...
+
+    def handle(self, process_id: str, shape: Shape) -> Handle[Any]: ...
 
     def process_of(self, item: object) -> Process[..., Any]: ...
 
@@ -139,6 +144,11 @@ class Context:
     def deps(self) -> Any:
         """What ``app.lifespan`` yielded in this worker. Use it in steps, not in the body."""
         return self._port.deps
+
+    @property
+    def app(self) -> Any:
+        """The ``lash.Runtime`` of this worker. Use it in steps, not in the body."""
+        return self._port.app
 
     @overload
     async def step(
@@ -235,6 +245,10 @@ class Context:
         process: Process[..., T] = self._port.process_of(fn)
         options = {"id": id, "delay": delay, "tags": tags, "priority": priority, "detached": detached}
         return await self._port.start(process, process.signature.encode(args, kwargs), options)
+
+    def handle(self, id: str) -> Handle[Any]:
+        """A handle to any process by id. Awaiting it parks this process. Whether it exists shows when it is used."""
+        return self._port.handle(check_name(id, "process id"), ANY)
 
     async def run(self, agent: Agent[T], text: str, *, session: str | None = None) -> Finished[T] | Stopped:
         """Have ``agent`` do one turn on ``text``, once, in a session of its own; this process parks while it works.

@@ -28,7 +28,7 @@ from lash.runtime.asking import Answer
 from lash.runtime.context import Context
 from lash.runtime.handle import Handle
 from lash.runtime.registry import Process
-from lash.runtime.shapes import decoded, shape_of
+from lash.runtime.shapes import Shape, decoded, shape_of
 from lash.runtime.steps import StepCall
 from lash.testing.clock import START_MS
 
@@ -53,6 +53,7 @@ class DirectPort:
         attempt: int,
         now_ms: int,
         deps: object,
+        app: object,
         children: Mapping[str, object],
         turns: Mapping[str, list[object]],
         models: Mapping[str, list[object]],
@@ -62,6 +63,7 @@ class DirectPort:
         self.attempt = attempt
         self.replaying = False
         self.deps: Any = deps
+        self.app: Any = app
         self.now_ms = now_ms
         self.emitted: list[tuple[str, object]] = []
         self.slept: list[float] = []
@@ -72,6 +74,7 @@ class DirectPort:
         self._children = children
         self._turns = turns
         self._models = models
+        self._running: dict[str, asyncio.Future[Outcome]] = {}
         self._ordinals = 0
 
     def time(self) -> float:
@@ -111,22 +114,41 @@ class DirectPort:
         process_id = child_id(self.scope, self.next_ordinal()) if given is None else ProcessId(given)
         self.started.append(process_id)
         outcome = asyncio.ensure_future(self._child(process, args, process_id))
+        self._running[process_id] = outcome
         return Handle(ChildAccess(self, outcome), process_id, process.signature.result)
+
+    def handle(self, process_id: str, shape: Shape) -> Handle[Any]:
+        outcome = self._running.get(process_id)
+        if outcome is None and process_id in self._children:
+            outcome = self._running[process_id] = asyncio.ensure_future(self._given(process_id, (), {}, shape))
+        if outcome is None:
+            raise InvalidArguments(
+                f"The body asks for process {process_id!r}; give context(children={{{process_id!r}: ...}})."
+            )
+        return Handle(ChildAccess(self, outcome), process_id, shape)
 
     async def _child(self, process: Process[..., Any], args: bytes, process_id: str) -> Outcome:
         positional, keyword = process.signature.decode(args)
         if process.name not in self._children:
-            port = DirectPort(process_id, 1, self.now_ms, self.deps, self._children, self._turns, self._models)
+            port = DirectPort(
+                process_id, 1, self.now_ms, self.deps, self.app, self._children, self._turns, self._models
+            )
             value: object = await process.function(TestContext(port, {}), *positional, **keyword)
-        else:
-            value = self._children[process.name]
-            if callable(value):
-                value = value(*positional, **keyword)
-            if asyncio.iscoroutine(value):
-                value = await cast("Coroutine[Any, Any, object]", value)
-            if isinstance(value, BaseException):
-                raise value
-        return Completed(process.signature.result.encode(value, "result of the child"))
+            return Completed(process.signature.result.encode(value, "result of the child"))
+        return await self._given(process.name, positional, keyword, process.signature.result)
+
+    async def _given(
+        self, name: str, positional: Sequence[object], keyword: Mapping[str, object], shape: Shape
+    ) -> Outcome:
+        """What the test gave as the end of a process."""
+        value = self._children[name]
+        if callable(value):
+            value = value(*positional, **keyword)
+        if asyncio.iscoroutine(value):
+            value = await cast("Coroutine[Any, Any, object]", value)
+        if isinstance(value, BaseException):
+            raise value
+        return Completed(shape.encode(value, "result of the child"))
 
     def process_of(self, item: object) -> Process[..., Any]:
         if isinstance(item, Process):
@@ -250,6 +272,7 @@ def context(
     attempt: int = 1,
     now: datetime | None = None,
     deps: object = None,
+    app: object = None,
     signals: Mapping[str, Sequence[object]] | None = None,
     children: Mapping[str, object | Callable[..., object]] | None = None,
     turns: Mapping[str, Sequence[object]] | None = None,
@@ -258,7 +281,8 @@ def context(
     """A context to call a process function with.
 
     ``signals``: payloads by signal name, taken in order. ``children``: by process name the value a child returns, an
-    exception it raises, or a function of its arguments; other children run their own function. ``turns``: by agent's
+    exception it raises, or a function of its arguments; other children run their own function; by id, the same for
+    what ``ctx.handle`` asks for. ``turns``: by agent's
     name the outputs of its turns, or ``Stopped`` values, taken in order. ``models``: by model, the answers.
 
     >>> import asyncio, lash
@@ -273,5 +297,5 @@ def context(
     now_ms = START_MS if now is None else round(now.timestamp() * 1_000)
     outputs = {name: list(given) for name, given in (turns or {}).items()}
     answers = {name: list(given) for name, given in (models or {}).items()}
-    port = DirectPort(process_id, attempt, now_ms, deps, children or {}, outputs, answers)
+    port = DirectPort(process_id, attempt, now_ms, deps, app, children or {}, outputs, answers)
     return TestContext(port, signals or {})

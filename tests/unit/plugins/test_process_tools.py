@@ -25,7 +25,18 @@ async def greet(ctx: lash.Context, who: str) -> str:
 async def secret(ctx: lash.Context) -> None: ...
 
 
-async def asks(*calls: tuple[str, Any], before: str = "") -> list[str]:
+@lash.process
+async def nap(ctx: lash.Context) -> str:
+    await ctx.sleep("20m")
+    return "rested"
+
+
+@lash.process
+async def fail(ctx: lash.Context) -> None:
+    raise ValueError("no bed")
+
+
+async def asks(*calls: tuple[str, Any], before: str = "", **options: Any) -> list[str]:
     """What each call, made in a model call of its own, was answered. ``ID`` stands for the process started first."""
     answers: list[str] = []
 
@@ -38,9 +49,9 @@ async def asks(*calls: tuple[str, Any], before: str = "") -> list[str]:
         text = json.dumps(arguments).replace("ID", answers[0] if answers else "")
         return Say(calls=[(name, text)])
 
-    agent = agent_of(ScriptedModel(always=line), plugins=[ProcessTools(["greet"])])
-    async with host(memory(), agent) as app:
-        app.include(greet, secret)
+    agent = agent_of(ScriptedModel(always=line), plugins=[ProcessTools(["greet", "nap", "fail"])])
+    async with host(memory(), agent, **options) as app:
+        app.include(greet, secret, nap, fail)
         if before:
             await app.start(greet, "x", id=before)
         session = await app.session("s", agent)
@@ -62,6 +73,25 @@ async def test_a_process_is_started_signalled_and_waited_for() -> None:
     assert json.loads(running) == {"status": "running"}
     assert sent == "sent"
     assert json.loads(ended) == {"status": "completed", "value": "Hello, Ann"}
+
+
+@virtual
+async def test_a_wait_parks_the_turn_so_a_worker_with_one_slot_runs_what_is_waited_for() -> None:
+    _, running, ended = await asks(
+        ("start_process", {"name": "nap"}),
+        ("wait_process", {"process_id": "ID", "seconds": 60}),
+        ("wait_process", {"process_id": "ID", "seconds": 100_000}),
+        concurrency=1,
+    )
+    assert json.loads(running) == {"status": "running"}
+    assert json.loads(ended) == {"status": "completed", "value": "rested"}
+
+
+@virtual
+async def test_a_failure_is_told() -> None:
+    _, ended = await asks(("start_process", {"name": "fail"}), ("wait_process", {"process_id": "ID", "seconds": 60}))
+    assert json.loads(ended)["status"] == "failed"
+    assert "no bed" in json.loads(ended)["message"]
 
 
 @virtual

@@ -227,6 +227,33 @@ async def test_three_answers_about_a_process_that_does_not_run() -> None:
 
 
 @virtual
+async def test_any_process_is_awaited_by_its_id_without_a_slot() -> None:
+    app = app_on(concurrency=1)
+
+    @app.process
+    async def nap(ctx: lash.Context) -> int:
+        await ctx.sleep("1h")
+        return 5
+
+    @app.process
+    async def asks(ctx: lash.Context, name: str) -> list[Any]:
+        async def start() -> str:
+            return str((await ctx.app.start(nap, id="started-in-a-step")).id)
+
+        found: list[Any] = []
+        for process_id in ("elsewhere", await ctx.step(start), "nobody"):
+            try:
+                found.append(await ctx.handle(process_id))
+            except lash.LashError as error:
+                found.append(error.code)
+        return found
+
+    async with app:
+        await app.start(nap, id="elsewhere")
+        assert await (await app.start(asks, "x")) == [5, 5, "process_unknown"]
+
+
+@virtual
 async def test_a_conflicting_child_id_is_the_parents_error_to_catch() -> None:
     app = app_on()
 

@@ -59,6 +59,17 @@ def test_a_child_may_be_given() -> None:
     assert asyncio.run(everything(ctx, "four"))[2] == 5
 
 
+def test_a_process_awaited_by_its_id_is_one_that_was_given_or_started() -> None:
+    @lash.process
+    async def waits(ctx: lash.Context) -> list[object]:
+        started = await ctx.start(child, 1, id="mine")
+        return [await ctx.handle("p-1"), await ctx.handle(started.id), ctx.app]
+
+    assert asyncio.run(waits(context(children={"p-1": 17}, app="the app"))) == [17, 2, "the app"]
+    with pytest.raises(lash.InvalidArguments, match="'p-1'"):
+        asyncio.run(waits(context()))
+
+
 def test_a_failing_child_raises_what_was_given() -> None:
     ctx = context(signals={"approval": [{"by": "ann"}]}, children={"child": OSError("away")})
     with pytest.raises(OSError, match="away"):
