@@ -23,7 +23,7 @@ from lash.core.turn import Switched
 from lash.limits import PAGE_ROWS_MAX
 from lash.runtime.agent import Agent
 from lash.runtime.runtime import Runtime
-from lash.runtime.session import Session
+from lash.runtime.session import Session, said
 from lash.runtime.turn import Turn
 
 TICK_S: Final = 0.1
@@ -81,6 +81,7 @@ class Talk:
         self.watch(self.loop.call(self._send(text)))
 
     async def _send(self, text: str) -> Turn[Any]:
+        said(text)  # what cannot be sent makes no session
         if self.session is None:
             self.session = await self.app.session(self.session_id, self.agent)
         return await self.session.send(text)

@@ -57,8 +57,7 @@ def dump(value: object, what: str) -> bytes:
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidValue(
             f"The {what} of type {type(value).__qualname__} has no JSON form: {reason_of(error)}. "
-            "Pass plain data, a dataclass or a pydantic model, without NaN, infinities or lone surrogates; "
-            "nothing was written.",
+            "Pass plain data, a dataclass or a pydantic model, without NaN, infinities or lone surrogates.",
             what=what,
         ) from None
 
@@ -75,14 +74,14 @@ def checked(data: bytes, what: str) -> bytes:
     if len(data) > VALUE_BYTES_MAX:
         raise InvalidValue(
             f"The {what} is {len(data)} bytes of JSON; the limit is {VALUE_BYTES_MAX}. "
-            "Store it elsewhere and pass a reference; nothing was written.",
+            "Store it elsewhere and pass a reference.",
             what=what,
             value_bytes=len(data),
             value_bytes_max=VALUE_BYTES_MAX,
         )
     if data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
         raise InvalidValue(
-            f"The {what} is nested deeper than {DEPTH_MAX} levels. Flatten it; nothing was written.",
+            f"The {what} is nested deeper than {DEPTH_MAX} levels. Flatten it.",
             what=what,
             depth_max=DEPTH_MAX,
         )

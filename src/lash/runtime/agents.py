@@ -71,7 +71,7 @@ class Agents:
                     f"Agent {item.name!r} is not registered on this runtime. Pass it to Runtime(agents=[...])."
                 )
             return known
-        raise AgentUnknown(f"{item!r} is no lash.Agent. Nothing was written.")
+        raise AgentUnknown(f"{item!r} is no lash.Agent, nor the name of one.")
 
     def mode_of(self, agent: Agent[Any]) -> Mode:
         if agent.mode is not None:

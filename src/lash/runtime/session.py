@@ -116,7 +116,7 @@ class Session(Generic[T_co]):
 
         When this returns it is on disk. The same ``key`` with the same content is the same turn; with other content it
         is an ``InputConflict``. Raises ``SessionDeleted``, ``ProcessEnded`` for a closed session, ``InvalidValue`` for
-        what is too long.
+        what is longer than 1 MB.
         """
         return await self._post("input", "next_turn", said(text, attachments), key)
 
@@ -128,7 +128,7 @@ class Session(Generic[T_co]):
     async def compact(self, focus: str = "", *, key: str | None = None) -> Turn[T_co]:
         """Have the model sum up the conversation and go on from the summary in a new frame. What was before stays in
         the history and is no longer sent. ``focus``: what to keep with special care."""
-        return await self._post("command", "next_turn", codec.encode({"command": "compact", "focus": focus}), key)
+        return await self._post("command", "next_turn", focus_of(focus), key)
 
     async def _post(self, kind: ItemKind, delivery: Delivery, payload: bytes, key: str | None) -> Turn[T_co]:
         if key is not None:
@@ -298,20 +298,39 @@ class Session(Generic[T_co]):
             settle(verdict, self._place.process_id)
 
 
-def said(text: str, attachments: Sequence[Media]) -> bytes:
+def said(text: str, attachments: Sequence[Media] = ()) -> bytes:
     """An input's payload. Raises ``InvalidValue``."""
-    if not isinstance(text, str) or not (text.strip() or attachments):
-        raise InvalidValue(f"An input is text that is not blank, or attachments; not {text!r}. Nothing was written.")
+    if not isinstance(text, str):
+        raise InvalidValue(f"An input is text, and attachments; not {type(text).__name__}. Nothing was written.")
+    if not (text.strip() or attachments):
+        raise InvalidValue("The input is blank: text is missing, or attachments. Nothing was written.")
     for item in attachments:
         if not isinstance(item, Media):
-            raise InvalidValue(f"An attachment is what session.attach(...) returns, not {item!r}. Nothing was written.")
+            raise InvalidValue(
+                f"An attachment is what session.attach(...) returns, not {type(item).__name__}. Nothing was written."
+            )
+    fits(len(text), "input")  # a character is a byte at least
     payload = codec.encode({"parts": [part_json(part) for part in user(text, *attachments).parts]}, "input")
-    if len(payload) > INPUT_BYTES_MAX:
-        raise InvalidValue(
-            f"The input is {len(payload)} bytes; the limit is {INPUT_BYTES_MAX}. Attach it: session.attach(...). "
-            "Nothing was written."
-        )
+    fits(len(payload), "input")
     return payload
+
+
+def focus_of(focus: str) -> bytes:
+    """A payload that has the conversation summed up. Raises ``InvalidValue``."""
+    if not isinstance(focus, str):
+        raise InvalidValue(f"The focus of a summary is text, not {type(focus).__name__}. Nothing was written.")
+    fits(len(focus), "focus of a summary")
+    return codec.encode({"command": "compact", "focus": focus}, "focus of a summary")
+
+
+def fits(size_bytes: int, what: str) -> None:
+    if size_bytes > INPUT_BYTES_MAX:
+        raise InvalidValue(
+            f"The {what} has {size_bytes} bytes; the limit is {INPUT_BYTES_MAX}. Send less, or attach it: "
+            "session.attach(data, 'text/plain'). Nothing was written.",
+            value_bytes=size_bytes,
+            value_bytes_max=INPUT_BYTES_MAX,
+        )
 
 
 def turn_number(session_id: str, turn: object) -> int:
@@ -373,9 +392,12 @@ def refusal(verdict: object, session_id: str) -> Exception:
             return SessionDeleted(
                 f"Session {session_id!r} was deleted; an id is used once. Choose another.", session_id=session_id
             )
-        return SessionUnknown(f"No session has the id {session_id!r}. Nothing was written.", session_id=session_id)
+        return SessionUnknown(
+            f"No session has the id {session_id!r}. app.sessions() and `lash sessions` list those there are.",
+            session_id=session_id,
+        )
     if isinstance(verdict, Ended) or verdict is Ended:
-        return ProcessEnded(f"Session {session_id!r} is closed; nothing was written. Fork it to go on from it.")
+        return ProcessEnded(f"Session {session_id!r} is closed and takes nothing any more. Fork it to go on from it.")
     return StoreUnavailable(f"The store answered with {type(verdict).__name__}.")
 
 

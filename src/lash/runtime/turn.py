@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from lash.abc.sessions import CancelTurn, Late, Withdrawn
 from lash.abc.store import Done, Ended, Store, Unknown, Verdict
+from lash.core.ids import check_name
 from lash.core.observe import TurnEvent, seen_of
 from lash.core.session import TurnRecord, session_id_of
 from lash.core.turn import Finished, Outcome, Stopped, Switched
@@ -109,6 +110,8 @@ async def following_item(store: Store, place: Place, record: TurnRecord) -> int:
 
 
 async def cancel_item(opened: Opened, place: Place, item: int | None, reason: str) -> bool:
+    if reason != "":
+        check_name(reason, "cancel reason")
     stopped = Stopped("cancelled", reason or "It was withdrawn before anybody began with it.", "cancelled")
     op = CancelTurn(place.process_id, item, reason, Receipt(stopped).encode())
     match await opened.write(op):

@@ -343,6 +343,13 @@ def test_an_input_that_is_refused_is_told_and_the_conversation_goes_on(
     assert "You said: hello" in told.out
 
 
+def test_a_question_that_is_too_long_is_told_its_limit_and_makes_no_session(bots: Cli) -> None:
+    told = ask(bots, "x" * 20_000_000)
+    assert (told.code, told.out, told.err.count("\n")) == (exits.USAGE, "", 1)
+    assert "The input has 20000000 bytes; the limit is 1048576." in told.err
+    assert bots("sessions", "--json").document["sessions"] == []
+
+
 def test_a_closed_session_can_be_read_and_forked(bots: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(bots, "hello", "--session=s")
 

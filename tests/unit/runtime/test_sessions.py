@@ -60,7 +60,38 @@ async def test_wrong_input_is_refused_and_nothing_is_written() -> None:
             await session.send("look", "not media")  # type: ignore[arg-type]
         with pytest.raises(InvalidName):
             await session.send("x", key="")
+        with pytest.raises(InvalidName, match="cancel reason"):
+            await session.cancel("x" * 20_000_000)
         assert (await session.row()).items == 0
+
+
+@virtual
+async def test_what_is_too_long_is_told_its_own_limit_and_not_shown() -> None:
+    agent = agent_of([])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        for post in (session.send, session.steer, session.compact):
+            for size in (INPUT_BYTES_MAX + 1, 20_000_000):
+                with pytest.raises(InvalidValue, match=f"the limit is {INPUT_BYTES_MAX}") as caught:
+                    await post("x" * size)
+                assert caught.value.fields["value_bytes_max"] == INPUT_BYTES_MAX
+                assert "attach" in str(caught.value)
+            with pytest.raises(InvalidValue) as caught:
+                await post(b"x" * 20_000_000)  # type: ignore[arg-type]
+            assert len(str(caught.value)) < 200
+        with pytest.raises(InvalidValue) as caught:
+            await session.send("look", b"x" * 20_000_000)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 200
+        assert (await session.row()).items == 0
+
+
+@virtual
+async def test_who_only_looks_is_not_told_that_nothing_was_written() -> None:
+    async with host(memory(), agent_of([])) as app:
+        with pytest.raises(SessionUnknown) as caught:
+            await app.session("other")
+        assert "written" not in str(caught.value)
+        assert "lash sessions" in str(caught.value)
 
 
 @virtual

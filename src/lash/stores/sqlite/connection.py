@@ -51,13 +51,13 @@ def is_busy(error: BaseException) -> bool:
 
 
 def explained(error: sqlite3.Error, path: str) -> LashError:
-    """What the caller is told. Nothing was written."""
+    """What the caller is told, who was reading or writing: a transaction that broke off has written nothing."""
     code = primary_code(error)
     if code == sqlite3.SQLITE_NOTADB:
         return NotADatabase(
             f"The file {path} is not an SQLite database. Name another file, or move this one away.", path=path
         )
-    advice = ADVICE.get(code, "Nothing was written; the work stays claimable.")
+    advice = ADVICE.get(code, "Nothing is lost: what was at work stays claimable.")
     return StoreUnavailable(f"The database {path} is unavailable: {error}. {advice}", path=path, reason=str(error))
 
 
