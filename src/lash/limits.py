@@ -17,6 +17,8 @@ RAW_BYTES_MAX: Final = VALUE_BYTES_MAX // 2
 """Details kept with a failure, which must fit into one value together with everything around them."""
 FAILURE_MESSAGE_CHARS_MAX: Final = 4_000
 """Kept of an exception's text: enough to read, too little to fill a disk in a crash loop."""
+SHOWN_CHARS_MAX: Final = 120
+"""Of a value that an error message shows: what it is, not all of it."""
 
 # Processes ---------------------------------------------------------------------------------------------------------
 EFFECTS_MAX: Final = 50_000

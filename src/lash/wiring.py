@@ -88,8 +88,7 @@ def agents_of(agents: Sequence[Agent[Any]]) -> Agents:
     from lash.runtime.agents import Agents
 
     known = Agents(Standard, provider_of)
-    for agent in agents:
-        known.add(agent)
+    known.include(agents)
     return known
 
 

@@ -140,7 +140,7 @@ class BodyContext(Protocol):
     def handle(self, id: str) -> AwaitedProcess: ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tool(Generic[P, R]):
     """Made by :func:`tool`. Calling it calls the function, for unit tests."""
 
@@ -167,6 +167,9 @@ class Tool(Generic[P, R]):
         if self.in_body and self.effect == "once":
             raise InvalidAgent(f"Tool {self.name!r} takes a lash.Context: put what may happen once into its steps.")
         object.__setattr__(self, "spec", ToolSpec(self.name, self.description, self.arguments.schema))
+
+    def __repr__(self) -> str:
+        return f"<lash.Tool {self.name!r}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)

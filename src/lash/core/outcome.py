@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from lash.core import codec
 from lash.errors import LashError, NotCompleted, ProviderError, Terminal, ToolFailed
-from lash.limits import FAILURE_MESSAGE_CHARS_MAX, ID_CHARS_MAX, RAW_BYTES_MAX
+from lash.limits import FAILURE_MESSAGE_CHARS_MAX, ID_CHARS_MAX, RAW_BYTES_MAX, SHOWN_CHARS_MAX
 
 FAILURE_CLASSES: Final = (
     "invalid_request",
@@ -151,6 +151,12 @@ def text_of(value: object, show: Callable[[object], str]) -> str:
         return codec.safe_text(show(value))
     except Exception:  # noqa: BLE001  # a user's own __str__ or __repr__
         return ""
+
+
+def line_of(value: object) -> str:
+    """``value`` shown in one line of an error message."""
+    text = " ".join((text_of(value, repr) or type(value).__name__).split())
+    return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 1] + "…"
 
 
 def word(value: object) -> str:

@@ -7,21 +7,24 @@ names its agent, and a worker that has no agent of that name does not claim it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar, cast, overload
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, cast, overload
 
 from lash.abc.plugin import Plugin, TurnView
 from lash.abc.provider import Provider
 from lash.abc.tool import AnyTool, Tool
 from lash.core.ids import check_name
-from lash.core.model import ModelInfo, ModelSettings
+from lash.core.model import ModelInfo, ModelSettings, OutputSpec
+from lash.core.outcome import line_of
 from lash.core.retry import Retry
 from lash.core.turn import Mode, TurnLimits
 from lash.errors import InvalidAgent, LashError
-from lash.runtime.shapes import ANY, Shape, shape_of
+from lash.runtime.shapes import ANY, Shape, shape_of, short
 
 T = TypeVar("T", covariant=True)
+V = TypeVar("V")
 Instructions: TypeAlias = "str | Callable[[TurnView], str]"
 HOOKS = (
     "before_turn", "instructions", "hide_tools", "view", "model_replied", "before_tool", "after_tool", "show_result",
@@ -30,7 +33,7 @@ HOOKS = (
 MODEL_RETRY = Retry(attempts=5, initial="1s", maximum="30s")
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Agent(Generic[T]):
     """``model``: ``"<provider>:<model>"`` such as ``"openai:gpt-5-mini"``, or a provider object with a model's name
     (``(provider, "name")``). ``instructions``: text, or a function of the turn that returns it. ``tools``: functions
@@ -51,8 +54,12 @@ class Agent(Generic[T]):
     retry: Retry
     info: ModelInfo | None
     mode: Mode | None
-    hooked: dict[str, tuple[Plugin, ...]] = field(repr=False)
+    hooked: dict[str, tuple[Plugin, ...]]
     """By hook: the plugins that have it, in order."""
+    shape: Shape
+    """How the final answer is read."""
+    output_spec: OutputSpec | None
+    """Its schema; None where the answer is text."""
 
     @overload
     def __init__(
@@ -110,30 +117,21 @@ class Agent(Generic[T]):
         put("model", label)
         put("provider", provider)
         put("instructions", checked_instructions(name, instructions))
-        put("plugins", checked_plugins(name, plugins))
-        put("tools", checked_tools(name, tools))
+        put("plugins", checked_plugins(name, several(f"plugins= of agent {name!r}", plugins)))
+        put("tools", checked_tools(name, several(f"tools= of agent {name!r}", tools)))
         put("output", output)
-        put("limits", checked_limits(name, limits or TurnLimits()))
-        put("settings", settings or ModelSettings())
-        put("retry", retry or MODEL_RETRY)
-        put("info", info)
-        put("mode", mode)
+        put("limits", checked_limits(name, given(name, "limits", limits, TurnLimits) or TurnLimits()))
+        put("settings", given(name, "settings", settings, ModelSettings) or ModelSettings())
+        put("retry", given(name, "retry", retry, Retry) or MODEL_RETRY)
+        put("info", given(name, "info", info, ModelInfo))
+        put("mode", checked_mode(name, mode))
         put("hooked", hooks_of(self.plugins))
-        if output is not None:
-            _ = self.shape  # a type that cannot be a schema is refused now
+        shape, spec = output_of(name, output) if self.is_structured else (ANY, None)
+        put("shape", shape)
+        put("output_spec", spec)
 
-    @property
-    def shape(self) -> Shape:
-        """How the final answer is read. Raises ``InvalidAgent`` where the type has no JSON schema."""
-        if self.output is None or self.output is str:
-            return ANY
-        try:
-            return shape_of(self.output)
-        except Exception as error:
-            raise InvalidAgent(
-                f"The output type of agent {self.name!r}, {self.output!r}, has no JSON schema: {error}. "
-                "Use a dataclass, a pydantic model or plain JSON types."
-            ) from error
+    def __repr__(self) -> str:
+        return f"<lash.Agent {self.name!r} {self.model} tools={[tool.name for tool in self.tools]}>"
 
     @property
     def is_structured(self) -> bool:
@@ -160,30 +158,101 @@ def model_of(name: str, model: object) -> tuple[str, Provider | None]:
                 f"The model of agent {name!r} must be '<provider>:<model>', as in 'openai:gpt-5-mini', not {model!r}."
             )
         return model, None
-    if isinstance(model, tuple) and len(pair := cast("tuple[object, ...]", model)) == 2 and isinstance(pair[1], str):
-        provider = cast(Provider, pair[0])
-        return f"{provider.name}:{pair[1]}", provider
-    raise InvalidAgent(f"The model of agent {name!r} must be text or a pair (provider, 'model'), not {model!r}.")
+    came = line_of(model)
+    pair = cast("tuple[object, ...]", model) if isinstance(model, tuple) else ()
+    if len(pair) != 2 or not isinstance(pair[1], str) or not pair[1].strip():
+        raise InvalidAgent(f"The model of agent {name!r} must be text or a pair (provider, 'model'), not {came}.")
+    provider, model_name = pair
+    if not is_provider(provider):
+        raise InvalidAgent(
+            f"The model of agent {name!r} must be (provider, 'model') with an object that is a lash.Provider, not "
+            f"{line_of(provider)}. For a provider lash knows, write 'openai:gpt-5-mini'."
+        )
+    return f"{provider.name}:{model_name}", provider
+
+
+def is_provider(item: object) -> TypeGuard[Provider]:
+    verbs = all(callable(getattr(item, verb, None)) for verb in ("info", "stream", "close"))
+    return verbs and not isinstance(item, type) and isinstance(getattr(item, "name", None), str)
+
+
+def given(name: str, parameter: str, value: V | None, kind: type[V]) -> V | None:
+    """``value``, which is left out or of its kind. Raises ``InvalidAgent``."""
+    if value is None or isinstance(value, kind):
+        return value
+    raise InvalidAgent(f"{parameter}= of agent {name!r} takes a lash.{kind.__name__}, not {line_of(value)}.")
+
+
+def several(where: str, items: Iterable[V]) -> tuple[V, ...]:
+    """The items of a parameter that takes a list. Raises ``InvalidAgent`` where it was given something else."""
+    if isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping)):
+        return tuple(items)
+    raise InvalidAgent(f"{where} takes a list, not {line_of(cast(object, items))}. Put it into one: [...].")
 
 
 def checked_instructions(name: str, instructions: object) -> Instructions:
-    if isinstance(instructions, str) or callable(instructions):
-        return cast(Instructions, instructions)
-    raise InvalidAgent(f"The instructions of agent {name!r} must be text or a function, not {instructions!r}.")
+    if isinstance(instructions, str):
+        return instructions
+    if not callable(instructions) or isinstance(instructions, type):
+        raise InvalidAgent(
+            f"The instructions of agent {name!r} must be text or a function, not {line_of(instructions)}."
+        )
+    try:
+        inspect.signature(instructions).bind(None)
+    except TypeError as error:
+        raise InvalidAgent(
+            f"The instructions function of agent {name!r}, {named(instructions)}, must take the turn (a lash.TurnView) "
+            f"and nothing else: {error}."
+        ) from None
+    except ValueError:
+        pass  # it has no signature that can be read
+    return cast(Instructions, instructions)
+
+
+def named(function: object) -> str:
+    return repr(str(getattr(function, "__qualname__", type(function).__qualname__)))
+
+
+def checked_mode(name: str, mode: Mode | None) -> Mode | None:
+    verbs = all(callable(getattr(mode, verb, None)) for verb in ("answered", "worked"))
+    if mode is None or (verbs and not isinstance(mode, type) and isinstance(getattr(mode, "name", None), str)):
+        return mode
+    raise InvalidAgent(
+        f"mode= of agent {name!r} takes an object with a name, answered and worked, not {line_of(mode)}."
+    )
+
+
+def output_of(name: str, output: object) -> tuple[Shape, OutputSpec]:
+    """How an answer of the output type is read, and its schema. Raises ``InvalidAgent``."""
+    if isinstance(output, str) or inspect.isroutine(output):
+        raise InvalidAgent(f"output= of agent {name!r} takes a type, not {line_of(output)}.")
+    from pydantic import TypeAdapter
+
+    try:
+        adapter: Any = TypeAdapter(cast(Any, output))
+        schema = adapter.json_schema()
+        return shape_of(output), OutputSpec(str(getattr(output, "__name__", "answer")), schema)
+    except Exception as error:
+        raise InvalidAgent(
+            f"The output type of agent {name!r}, {line_of(output)}, has no JSON schema: {short(error).splitlines()[0]} "
+            "Use a dataclass, a pydantic model or plain JSON types."
+        ) from error
 
 
 def checked_limits(name: str, limits: TurnLimits) -> TurnLimits:
     for what in ("model_calls", "tool_calls", "tokens"):
         bound = getattr(limits, what)
         if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 1):
-            raise InvalidAgent(f"Limit {what} of agent {name!r} must be a whole number from 1, not {bound!r}.")
+            raise InvalidAgent(f"Limit {what} of agent {name!r} must be a whole number from 1, not {line_of(bound)}.")
     return limits
 
 
 def checked_tools(name: str, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
     for tool in tools:
         if not isinstance(tool, Tool):
-            raise InvalidAgent(f"A tool of agent {name!r} is no tool: {tool!r}. Decorate the function with @lash.tool.")
+            raise InvalidAgent(
+                f"tools= of agent {name!r} has {line_of(tool)}, which is no tool. Decorate it with @lash.tool."
+            )
     return distinct_tools(name, tools)
 
 
@@ -201,11 +270,16 @@ def checked_plugins(name: str, plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
     seen: set[str] = set()
     for plugin in plugins:
         if not isinstance(plugin, Plugin):
-            raise InvalidAgent(f"A plugin of agent {name!r} is no lash.Plugin: {plugin!r}.")
+            advice = "an object of the class" if isinstance(plugin, type) else "objects of classes that subclass it"
+            raise InvalidAgent(
+                f"plugins= of agent {name!r} has {line_of(plugin)}, which is no lash.Plugin. Pass {advice}."
+            )
         try:
             plugin_id = check_name(getattr(plugin, "id", None), "plugin id")
         except LashError as error:
-            raise InvalidAgent(f"Plugin {plugin!r} of agent {name!r} needs a class attribute id: {error}") from None
+            raise InvalidAgent(
+                f"Plugin {line_of(plugin)} of agent {name!r} needs a class attribute id: {error}"
+            ) from None
         if plugin_id in seen:
             raise InvalidAgent(f"Agent {name!r} has two plugins with the id {plugin_id!r}.")
         seen.add(plugin_id)

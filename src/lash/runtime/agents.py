@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lash.abc.provider import Provider
 from lash.abc.store import BlobStore
-from lash.core.model import ModelInfo, OutputSpec
+from lash.core.model import ModelInfo
+from lash.core.outcome import line_of
 from lash.core.process import Lane
 from lash.core.session import SESSION
 from lash.core.turn import Mode
 from lash.errors import AgentUnknown, AlreadyRegistered, InvalidAgent
-from lash.runtime.agent import Agent, overrides
+from lash.runtime.agent import Agent, overrides, several
 from lash.runtime.receipts import read_json
 from lash.runtime.shapes import short
 
@@ -45,9 +46,14 @@ class Agents:
     def __iter__(self) -> Iterator[Agent[Any]]:
         return iter(self._by_name.values())
 
+    def include(self, agents: Sequence[Agent[Any]]) -> None:
+        """Raises ``InvalidAgent``, ``AlreadyRegistered``."""
+        for agent in several("agents=", agents):
+            self.add(agent)
+
     def add(self, agent: Agent[Any]) -> None:
         if not isinstance(agent, Agent):
-            raise InvalidAgent(f"agents=[...] takes lash.Agent values, not {agent!r}.")
+            raise InvalidAgent(f"agents= takes lash.Agent values, not {line_of(agent)}.")
         known = self._by_name.get(agent.name)
         if known is not None and known is not agent:
             raise AlreadyRegistered(f"Two agents are named {agent.name!r}. Give one another name.", name=agent.name)
@@ -112,7 +118,7 @@ class Running:
         self.provider = provider
         self.model = agent.model.partition(":")[2]
         self.info: ModelInfo = agent.info or provider.info(self.model)
-        self.output = output_spec(agent)
+        self.output = agent.output_spec
         self.mode = agents.mode_of(agent)
         self.blobs = blobs
         self.deps = world.deps
@@ -129,20 +135,6 @@ class Running:
     @property
     def code_hash(self) -> str:
         return self.agent.code_hash
-
-
-def output_spec(agent: Agent[Any]) -> OutputSpec | None:
-    """The schema of the final answer. Raises ``InvalidAgent``."""
-    if not agent.is_structured:
-        return None
-    from pydantic import TypeAdapter
-
-    try:
-        adapter: Any = TypeAdapter(cast(Any, agent.output))
-        schema = adapter.json_schema()
-    except Exception as error:
-        raise InvalidAgent(f"The output type of agent {agent.name!r} has no JSON schema: {error}") from error
-    return OutputSpec(str(getattr(agent.output, "__name__", "answer")), schema)
 
 
 def reader_of(agent: Agent[Any]) -> ReadOutput | None:

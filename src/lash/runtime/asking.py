@@ -24,7 +24,7 @@ from lash.core.session import NewItem, process_id_of, session_id_of, turn_key
 from lash.core.turn import Finished, Stopped, Switched
 from lash.errors import InvalidArguments, LashError, ModelUnavailable, StoreUnavailable
 from lash.runtime.agent import Agent, model_of
-from lash.runtime.agents import output_spec, reader_of
+from lash.runtime.agents import reader_of
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model
 from lash.runtime.outcomes import told
 from lash.runtime.pictures import Place, committed_nodes
@@ -167,7 +167,7 @@ async def ask_model(
     async def ask() -> object:
         provider, name = port.provider_of(asked), label.partition(":")[2]
         request = ModelRequest(
-            name, instructions, (Message("user", (Text(prompt),)),), output=output_spec(asked),
+            name, instructions, (Message("user", (Text(prompt),)),), output=asked.output_spec,
             settings=settings or ModelSettings(), info=provider.info(name), session_id=port.process_id,
         )  # fmt: skip
         return await perform_model(ModelJob(provider, request, port.store.blobs, None, 1, port.token()))

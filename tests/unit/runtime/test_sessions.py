@@ -10,7 +10,6 @@ import lash
 from lash.core.turn import Finished, Stopped
 from lash.errors import (
     AgentUnknown,
-    InvalidAgent,
     InvalidName,
     InvalidValue,
     ModelUnavailable,
@@ -255,22 +254,6 @@ async def test_an_agent_that_nobody_has_leaves_its_session_waiting() -> None:
         assert not waiting.done()
         async with host(store, agent):
             assert isinstance(await waiting, Finished)
-
-
-def test_agents_are_checked_when_they_are_made() -> None:
-    for wrong in (7, "gpt", ":x", "openai:", None):
-        with pytest.raises(InvalidAgent, match="model"):
-            lash.Agent("a", model=wrong)  # type: ignore[call-overload]
-    with pytest.raises(InvalidAgent, match="tool"):
-        lash.Agent("a", model="x:y", tools=[print])  # type: ignore[list-item]
-    with pytest.raises(InvalidAgent, match="plugin"):
-        lash.Agent("a", model="x:y", plugins=[object()])  # type: ignore[list-item]
-    with pytest.raises(InvalidAgent, match="tool_calls"):
-        lash.Agent("a", model="x:y", limits=lash.TurnLimits(tool_calls=0))
-    with pytest.raises(InvalidAgent, match="instructions"):
-        lash.Agent("a", model="x:y", instructions=7)  # type: ignore[arg-type]
-    with pytest.raises(InvalidName):
-        lash.Agent("", model="x:y")
 
 
 def test_an_unknown_model_is_refused_when_the_worker_opens(tmp_path: object) -> None:
