@@ -6,7 +6,6 @@ names its agent, and a worker that has no agent of that name does not claim it.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,14 @@ from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, cast, overload
 from lash.abc.plugin import Plugin, TurnView
 from lash.abc.provider import Provider
 from lash.abc.tool import AnyTool, Tool
+from lash.core import codec
 from lash.core.ids import check_name
 from lash.core.model import ModelInfo, ModelSettings, OutputSpec
 from lash.core.outcome import line_of
 from lash.core.retry import Retry
 from lash.core.turn import Mode, TurnLimits
 from lash.errors import InvalidAgent, LashError
+from lash.runtime.registry import code_digest
 from lash.runtime.shapes import ANY, Shape, shape_of, short
 
 T = TypeVar("T", covariant=True)
@@ -139,12 +140,19 @@ class Agent(Generic[T]):
 
     @property
     def code_hash(self) -> str:
-        """A blocked session is taken up again by a worker whose agent differs in this."""
-        instructions = self.instructions
-        if not isinstance(instructions, str):
-            instructions = str(getattr(instructions, "__qualname__", type(instructions).__qualname__))
-        told = repr((self.model, instructions, [tool.spec for tool in self.tools], [p.id for p in self.plugins]))
-        return hashlib.blake2b(told.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+        """Fingerprint of all that decides what a turn asks for: a session that was blocked under it is taken up at once
+        by a worker whose agent has another."""
+        return codec.fingerprint(
+            "lash.agent/1",
+            self.model,
+            self.instructions if isinstance(self.instructions, str) else ["of", named(self.instructions)],
+            [facts_of(tool) for tool in self.tools],
+            [plugin.id for plugin in self.plugins],
+            {hook: [plugin.id for plugin in having] for hook, having in self.hooked.items()},
+            self.output_spec,
+            [self.limits, self.settings, self.retry, self.info],
+            None if self.mode is None else [self.mode.name, type(self.mode).__qualname__],
+        )
 
     def has(self, hook: str) -> bool:
         return hook in self.hooked
@@ -264,6 +272,13 @@ def distinct_tools(name: str, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
             raise InvalidAgent(f"Agent {name!r} has two tools named {tool.name!r}. Give one another name=.")
         seen.add(tool.name)
     return tuple(tools)
+
+
+def facts_of(tool: AnyTool) -> tuple[object, ...]:
+    """What of a tool decides how a turn goes. The code of one that runs as the session's own says what it asks for."""
+    code = getattr(tool.function, "__code__", None) if tool.in_body else None
+    digest = "" if code is None else code_digest(code)
+    return tool.spec, tool.effect, tool.serial, tool.retry, tool.timeout_ms, tool.in_body, digest
 
 
 def checked_plugins(name: str, plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:

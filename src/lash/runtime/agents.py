@@ -14,8 +14,6 @@ from lash.abc.provider import Provider
 from lash.abc.store import BlobStore
 from lash.core.model import ModelInfo
 from lash.core.outcome import line_of
-from lash.core.process import Lane
-from lash.core.session import SESSION
 from lash.core.turn import Mode
 from lash.errors import AgentUnknown, AlreadyRegistered, InvalidAgent
 from lash.runtime.agent import Agent, overrides, several
@@ -85,9 +83,6 @@ class Agents:
         if self.make_mode is None:
             raise InvalidAgent(f"Agent {agent.name!r} has no mode, and this runtime knows none by itself.")
         return self.make_mode(reader_of(agent))
-
-    def lanes(self, profiles: Sequence[str]) -> list[Lane]:
-        return [Lane(profile, SESSION, agent.name, "") for agent in self for profile in profiles]
 
 
 class Outside(Protocol):

@@ -83,9 +83,13 @@ class Process(Generic[P, T]):
     @cached_property
     def code_hash(self) -> str:
         """Fingerprint of the code and its version, so that a blocked row knows other code when it sees it."""
-        digest = hashlib.blake2b(self.version.encode(), digest_size=8)
-        add_code(digest.update, self.function.__code__)
-        return digest.hexdigest()
+        return code_digest(self.function.__code__, self.version)
+
+
+def code_digest(code: CodeType, version: str = "") -> str:
+    digest = hashlib.blake2b(version.encode(), digest_size=8)
+    add_code(digest.update, code)
+    return digest.hexdigest()
 
 
 def add_code(update: Callable[[bytes], object], code: CodeType) -> None:

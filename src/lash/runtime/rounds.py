@@ -10,7 +10,6 @@ import asyncio
 import logging
 
 from lash.abc.store import Discharge, Enlist, Expire, Prune, Sweep, Unblock
-from lash.core.process import Lane
 from lash.core.schedule import backoff_ms
 from lash.errors import InfrastructureError
 from lash.limits import CANCEL_GRACE_MS, PRUNE_PAGE, SAFETY_POLL_MS, SWEEP_MS
@@ -111,13 +110,11 @@ class Rounds:
     async def _unblock(self) -> None:
         """This worker's code may be what blocked rows are waiting for."""
         worker = self._worker
-        for process in worker.registry:
-            for profile in dict.fromkeys((worker.settings.host_profile, "")):
-                lane = Lane(profile, "python", process.name, process.version)
-                try:
-                    await worker.batcher.write(Unblock(lane, process.code_hash))
-                except InfrastructureError as error:
-                    log.error("blocked rows of %s were not looked at: %s", process.name, error)
+        for lane, code in worker.served:
+            try:
+                await worker.batcher.write(Unblock(lane, code.code_hash))
+            except InfrastructureError as error:
+                log.error("blocked rows of %s were not looked at: %s", lane.name, error)
 
     # Leases ------------------------------------------------------------------------------------------------------
 

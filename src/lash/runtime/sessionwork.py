@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from lash.abc.store import BlobStore, Store, Verdict
 from lash.core import codec
 from lash.core.effect import Entry
 from lash.core.outcome import Cancelled
-from lash.core.process import Lane
-from lash.core.session import SESSION
 from lash.errors import Diverged, LashError, ModelUnavailable
 from lash.limits import STREAM_PAUSE_MAX_MS, STREAM_PAUSE_MS, STREAM_SHARE
 from lash.runtime.agent import Agent
@@ -114,8 +112,10 @@ class SessionWork:
             except Exception:
                 log.exception("plugin %s could not be closed", plugin.id)
 
-    def lanes(self, profiles: Sequence[str]) -> list[Lane]:
-        return [Lane(profile, SESSION, name, "") for name in self._running for profile in profiles]
+    @property
+    def ready(self) -> Iterable[Running]:
+        """The agents whose sessions this worker runs."""
+        return self._running.values()
 
     def running(self, name: str) -> Running | None:
         return self._running.get(name)

@@ -93,11 +93,20 @@ class Worker:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def lanes(self) -> list[Lane]:
-        """The queues this worker serves: each registered version, in its own host profile and in the empty one."""
+    def served(self) -> list[tuple[Lane, Code]]:
+        """The queues this worker serves, with its code: each registered version and each agent, in its own host profile
+        and in the empty one."""
+        codes: list[tuple[str, str, str, Code]] = [(PYTHON, item.name, item.version, item) for item in self.registry]
+        if self.sessions is not None:
+            codes += [(SESSION, running.agent.name, "", running) for running in self.sessions.ready]
         profiles = dict.fromkeys((self.settings.host_profile, ""))
-        processes = [Lane(profile, PYTHON, item.name, item.version) for item in self.registry for profile in profiles]
-        return processes if self.sessions is None else processes + self.sessions.lanes(list(profiles))
+        return [
+            (Lane(profile, kind, name, version), code) for kind, name, version, code in codes for profile in profiles
+        ]
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return [lane for lane, _ in self.served]
 
     def code_of(self, spec: ProcessSpec) -> Code | None:
         """The code of a row, if it is here."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +13,10 @@ import pytest
 import lash
 from lash.errors import InvalidAgent, InvalidName
 from lash.modes.standard import Standard
-from lash.testing.model import ScriptedModel
+from lash.testing import simulate
+from lash.testing.model import Say, ScriptedModel
+from tests.unit.runtime.kit import memory, row_of, virtual
+from tests.unit.runtime.sessions import host
 
 
 @lash.tool
@@ -107,3 +113,90 @@ def test_an_agent_is_shown_in_a_line() -> None:
     agent = lash.Agent("support", model=(ScriptedModel([]), "test"), tools=[double], instructions="x" * 10_000)
     assert repr(agent) == "<lash.Agent 'support' scripted:test tools=['double']>"
     assert repr(double) == "<lash.Tool 'double'>"
+
+
+# The fingerprint ---------------------------------------------------------------------------------------------------
+
+
+async def ask(ctx: lash.Context, number: int) -> int:
+    """Ask somebody."""
+    return await ctx.signal("go", int)
+
+
+async def ask_otherwise(ctx: lash.Context, number: int) -> int:
+    """Ask somebody."""
+    return await ctx.signal("answer", int)
+
+
+def agent_with(**changed: Any) -> lash.Agent[Any]:
+    """Everything is made anew, as another Python process would."""
+    options: dict[str, Any] = {
+        "model": "x:y", "instructions": "Be brief.", "tools": [lash.tool(ask)], "plugins": [Quiet()], "output": Sum,
+        "limits": lash.TurnLimits(tokens=5), "settings": lash.ModelSettings(extra={"a": 1, "b": {"c": 2}}),
+        "retry": lash.Retry(attempts=2), "info": lash.ModelInfo(efforts=("low",)),
+    }  # fmt: skip
+    return lash.Agent("a", **{**options, **changed})
+
+
+class Loud(Quiet):
+    async def instructions(self, view: lash.TurnView) -> str | None:
+        return "Shout."
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "model": {"model": "x:z"},
+    "instructions": {"instructions": "Be long."},
+    "instructions of a function": {"instructions": lambda view: "Be brief."},
+    "tools": {"tools": []},
+    "a tool's words": {"tools": [lash.tool(description="Ask me.")(ask)]},
+    "a tool's effect": {"tools": [lash.tool(effect="pure")(ask)]},
+    "a tool's order": {"tools": [lash.tool(serial=True)(ask)]},
+    "a tool's retry": {"tools": [lash.tool(retry=2)(ask)]},
+    "a tool's code": {"tools": [lash.tool(name="ask")(ask_otherwise)]},
+    "plugins": {"plugins": []},
+    "a plugin's hooks": {"plugins": [Loud()]},
+    "output": {"output": dict[str, int]},
+    "limits": {"limits": lash.TurnLimits(tokens=6)},
+    "settings": {"settings": lash.ModelSettings(extra={"a": 1, "b": {"c": 3}})},
+    "retry": {"retry": lash.Retry(attempts=3)},
+    "info": {"info": lash.ModelInfo(efforts=("high",))},
+    "mode": {"mode": Standard()},
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES)
+def test_an_agent_that_goes_another_way_has_another_fingerprint(changed: dict[str, Any]) -> None:
+    assert agent_with(**changed).code_hash != agent_with().code_hash
+
+
+def test_an_agent_made_again_has_the_same_fingerprint() -> None:
+    program = "from tests.unit.runtime.test_agents import agent_with; print(agent_with().code_hash)"
+    told = {subprocess.check_output([sys.executable, "-c", program], text=True).strip() for _ in range(2)}
+    assert told == {agent_with().code_hash}
+
+
+@virtual
+async def test_a_session_whose_agent_was_changed_is_blocked_and_taken_up_at_once_by_the_former_one() -> None:
+    store = memory()
+    model = ScriptedModel([Say(calls=[("ask", {"number": 1})]), "Thank you."])
+    former = lash.Agent("a", model=(model, "m"), tools=[lash.tool(ask)])
+    changed = lash.Agent("a", model=(model, "m"), tools=[lash.tool(name="ask")(ask_otherwise)])
+    async with host(store, former) as app:
+        turn = await (await app.session("s", former)).send("go")
+        await asyncio.sleep(5)
+    async with host(store, changed) as app:
+        await app.handle("session:s").signal("go", 7)
+        await asyncio.sleep(20)
+        row = await row_of(app, "session:s")
+        assert row.record.blocked is not None
+        assert row.record.blocked.reason == "diverged"
+        faults = row.faults
+        assert faults >= 2
+    async with host(store, changed) as app:
+        await asyncio.sleep(1)
+        assert (await row_of(app, "session:s")).faults == faults, "the same agent is no reason to hurry"
+    async with host(store, former) as app:
+        began = simulate.now_ms()
+        outcome = await (await app.session("s", former)).turn(turn.id)
+        assert isinstance(outcome, lash.Finished)
+        assert simulate.now_ms() - began < 1_000, "the former agent was not taken up at once"
