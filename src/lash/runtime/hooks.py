@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from lash.abc.plugin import Abort, Compact, Decisions, Notify, Plugin, Say, TurnView
+from lash.abc.tool import AnyTool, Tool
 from lash.core import codec
 from lash.core.message import Message, message_json, message_of, unsound
 from lash.core.model import ModelReply
+from lash.core.outcome import line_of, text_of
 from lash.core.turn import Boundary, Outcome
 from lash.errors import InvalidAgent, Terminal
-from lash.runtime.agent import Agent
+from lash.runtime.agent import Agent, several
 from lash.runtime.live import LiveTurn
 
 Stage = Literal["prepare", "model_replied", "at_boundary", "after_turn"]
@@ -256,13 +258,31 @@ def listed(decisions: Decisions) -> Sequence[object]:
     return decisions if isinstance(decisions, (list, tuple)) else (decisions,)
 
 
-def tools_of(agent: Agent[object]) -> tuple[Any, ...]:
-    """Every tool of the agent and its plugins. Raises ``InvalidAgent`` for two under one name."""
+def tools_of(agent: Agent[Any]) -> tuple[AnyTool, ...]:
+    """Every tool of the agent and its plugins. Raises ``InvalidAgent``, also for two under one name."""
+    owners = {tool.name: "the agent itself" for tool in agent.tools}
     found = list(agent.tools)
     for plugin in agent.plugins:
-        found += plugin.tools()
-    names = [tool.name for tool in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InvalidAgent(f"Agent {agent.name!r} and its plugins have several tools named {', '.join(twice)}.")
+        for tool in told_tools(agent, plugin):
+            if tool.name in owners:
+                raise InvalidAgent(
+                    f"Plugin {plugin.id!r} brings a tool {tool.name!r} to agent {agent.name!r}, which has one of that "
+                    f"name from {owners[tool.name]}. Give one another name."
+                )
+            owners[tool.name] = f"plugin {plugin.id!r}"
+            found.append(tool)
     return tuple(found)
+
+
+def told_tools(agent: Agent[Any], plugin: Plugin) -> tuple[AnyTool, ...]:
+    where = f"tools() of plugin {plugin.id!r} of agent {agent.name!r}"
+    try:
+        tools = several(where, plugin.tools() or ())
+    except InvalidAgent:
+        raise
+    except Exception as error:
+        raise InvalidAgent(f"{where} failed: {type(error).__name__}: {text_of(error, str)}") from error
+    for tool in tools:
+        if not isinstance(tool, Tool):
+            raise InvalidAgent(f"{where} has {line_of(tool)}, which is no tool. Decorate it with @lash.tool.")
+    return tools

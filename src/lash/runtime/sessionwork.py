@@ -27,6 +27,7 @@ from lash.runtime.batching import Batcher
 from lash.runtime.bodyport import BodyPort, World
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.contexts import Contexts, SessionStart
+from lash.runtime.hooks import tools_of
 from lash.runtime.kept import Kept
 from lash.runtime.live import LiveTurn, LiveTurns
 from lash.runtime.turnrun import FIRST_TAKE, TurnEnd, TurnRun
@@ -92,7 +93,8 @@ class SessionWork:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Make every agent ready: its provider, its plugins. Raises ``ModelUnavailable``, or what a plugin raises."""
+        """Make every agent ready: provider, plugins, tools. Raises ``ModelUnavailable``, ``InvalidAgent``, or what
+        a plugin raises."""
         for agent in self.agents:
             provider = self.sessions.provider_of(agent)
             self._running[agent.name] = Running(
@@ -102,6 +104,7 @@ class SessionWork:
                 if plugin not in self._plugins:
                     await plugin.open(self.world.deps)
                     self._plugins.append(plugin)
+            tools_of(agent)  # what cannot be is said now, not in every turn
 
     async def close(self) -> None:
         """The worker has drained."""

@@ -283,3 +283,44 @@ def test_plugins_are_checked_when_the_agent_is_made() -> None:
 
     with pytest.raises(InvalidAgent, match="only one may"):
         agent_of([], plugins=[Short(), Other()])
+
+
+class Bringing(Plugin):
+    id: ClassVar[str] = "bringing"
+
+    def __init__(self, brings: Any) -> None:
+        self.brings = brings
+
+    def tools(self) -> Sequence[Any]:
+        if isinstance(self.brings, Exception):
+            raise self.brings
+        return self.brings
+
+
+class AlsoEchoing(Bringing):
+    id: ClassVar[str] = "also"
+
+
+def plain(text: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"tools": [echo], "plugins": [Bringing([echo])]},
+            "'bringing' .* tool 'echo' to agent 'a', .* from the agent itself",
+        ),
+        ({"plugins": [Bringing([echo]), AlsoEchoing([echo])]}, "'also' .* tool 'echo' .* from plugin 'bringing'"),
+        ({"plugins": [Bringing([echo, echo])]}, "tool 'echo' .* from plugin 'bringing'"),
+        ({"plugins": [Bringing([plain])]}, r"tools\(\) of plugin 'bringing' of agent 'a' has <function plain"),
+        ({"plugins": [Bringing(echo)]}, r"tools\(\) of plugin 'bringing' of agent 'a' takes a list, not <lash.Tool"),
+        ({"plugins": [Bringing(OSError("no net"))]}, r"tools\(\) of plugin 'bringing' .* failed: OSError: no net"),
+    ],
+)
+@virtual
+async def test_tools_of_plugins_that_cannot_be_are_found_when_the_worker_opens(options: Any, says: str) -> None:
+    with pytest.raises(InvalidAgent, match=says):
+        async with host(memory(), agent_of([], name="a", **options)):
+            pass
