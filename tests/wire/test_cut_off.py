@@ -179,6 +179,9 @@ def test_nobody_at_the_address_is_a_transport_error(dialect: Dialect) -> None:
         error, chunks = await error_of(provider, ask(dialect))
         await provider.close()
         assert (error.kind, error.retryable, error.status, chunks) == ("transport", True, None, [])
+        assert f" could not be reached at {url}" in str(error)
+        assert "(ConnectionRefusedError: " in str(error)
+        assert "start the server, or correct base_url" in str(error)
 
     asyncio.run(main())
 

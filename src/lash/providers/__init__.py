@@ -23,17 +23,20 @@ def openai(base_url: str | None, api_key: str | None) -> Provider:
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key:
         raise missing_key(VENDOR, "OPENAI_API_KEY")
-    return OpenAI(api_key=key, base_url=base_url or os.environ.get("OPENAI_BASE_URL") or None)
+    return OpenAI(api_key=key, base_url=base_url)
 
 
 def openai_chat(base_url: str | None, api_key: str | None) -> Provider:
-    from lash.providers.openai_chat import OPENAI_HOST, VENDOR, OpenAIChat
+    from lash.providers.openai_chat import VENDOR, OpenAIChat
+    from lash.providers.openai_client import OPENAI_HOST
 
     url = base_url or os.environ.get("OPENAI_BASE_URL") or None
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key and (url is None or OPENAI_HOST in url):
         raise missing_key(VENDOR, "OPENAI_API_KEY")
-    return OpenAIChat(api_key=key or "none", base_url=url)  # servers of one's own want no key; the SDK wants a word
+    return OpenAIChat(
+        api_key=key or "none", base_url=base_url
+    )  # servers of one's own want no key; the SDK wants a word
 
 
 def anthropic(base_url: str | None, api_key: str | None) -> Provider:
@@ -75,7 +78,7 @@ def provider_of(prefix: str, *, base_url: str | None = None, api_key: str | None
     """The provider of the models named ``<prefix>:...``; what is not given is taken from the environment.
 
     Raises ``ModelUnavailable``, which says what to do, for an unknown prefix, an extra that is not installed, and a key
-    that is not there.
+    that is not there, and a ``base_url`` that cannot be one.
     """
     maker = MAKERS.get(prefix)
     if maker is None:

@@ -26,6 +26,7 @@ from lash.core.model import (
 )
 from lash.errors import ProviderError
 from lash.limits import BUDGET_OUTPUT_TOKENS, MODEL_CONNECT_MS
+from lash.providers.address import checked_url
 from lash.providers.asking import (
     NOTE,
     PDF,
@@ -64,7 +65,8 @@ MARK: Final = {"type": "ephemeral"}
 
 
 class Anthropic:
-    """``api_key`` or ``auth_token``; ``base_url`` defaults to ``ANTHROPIC_BASE_URL``, then to Anthropic itself."""
+    """``api_key`` or ``auth_token``; ``base_url`` defaults to ``ANTHROPIC_BASE_URL``, then to Anthropic itself. Raises
+    ``ModelUnavailable``."""
 
     name = VENDOR
 
@@ -78,7 +80,7 @@ class Anthropic:
     ) -> None:
         self._api_key = api_key
         self._auth_token = None if api_key else auth_token
-        self._base_url = base_url
+        self._base_url = checked_url(VENDOR, base_url, "ANTHROPIC_BASE_URL")
         self._deadlines = deadlines
         self._client: AsyncAnthropic | None = None
         self._making = asyncio.Lock()
@@ -97,7 +99,7 @@ class Anthropic:
             create = cast(Any, self._client.messages.create)
             return cast(Events, await create(**body, extra_body={**sampling_of(request), **request.settings.extra}))
 
-        return chunks_of(ask, hang_up, Answer(), fault, self._deadlines)
+        return chunks_of(ask, hang_up, Answer(), self._fault, self._deadlines)
 
     def _make(self) -> AsyncAnthropic:
         import anthropic
@@ -113,6 +115,22 @@ class Anthropic:
             timeout=timeout,
         )
 
+    def _fault(self, error: Exception, partial: str, begun: bool) -> ProviderError | None:
+        import anthropic
+
+        if not isinstance(error, anthropic.APIStatusError):
+            return fault_of_transport(NAME, self._base_url or "https://api.anthropic.com", error, partial, begun)
+        inner = obj(obj(error.body).get("error"))
+        return fault_of(
+            NAME,
+            error.status_code,
+            text(inner.get("message")) or error.message,
+            code=text(inner.get("type")),
+            headers=error.response.headers,
+            partial=partial,
+            raw=error.body,
+        )
+
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -121,23 +139,6 @@ class Anthropic:
 
 async def hang_up(events: Events) -> None:
     await cast(Any, events).close()
-
-
-def fault(error: Exception, partial: str, begun: bool) -> ProviderError | None:
-    import anthropic
-
-    if not isinstance(error, anthropic.APIStatusError):
-        return fault_of_transport(NAME, error, partial, begun)
-    inner = obj(obj(error.body).get("error"))
-    return fault_of(
-        NAME,
-        error.status_code,
-        text(inner.get("message")) or error.message,
-        code=text(inner.get("type")),
-        headers=error.response.headers,
-        partial=partial,
-        raw=error.body,
-    )
 
 
 # The request -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Final
 
 from lash.errors import ModelUnavailable, ProviderError
 from lash.limits import FAILURE_MESSAGE_CHARS_MAX
+from lash.providers.address import LIBRARIES, causes, shown_url, unreached
 from lash.providers.reading import cut_off, finite, items, obj, text
 
 RETRYABLE: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -116,16 +117,17 @@ def retry_delay_of(details: object) -> int | None:
     return None
 
 
-LIBRARIES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "aiohttp", "ssl"})
-
-
-def fault_of_transport(vendor: str, error: Exception, partial: str, begun: bool) -> ProviderError | None:
+def fault_of_transport(vendor: str, url: str, error: Exception, partial: str, begun: bool) -> ProviderError | None:
     """What the network, or a body that is no JSON, did to a request; None where ``error`` is nothing of the kind."""
     names = [kind.__name__ for kind in type(error).__mro__]
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
-    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
+    unconnected = any("ConnectTimeout" in type(cause).__name__ for cause in causes(error))
+    if isinstance(error, TimeoutError) or (any("Timeout" in name for name in names) and not unconnected):
         return ProviderError(
-            f"{vendor} was silent for too long. Ask again.", kind="timeout", retryable=True, partial=partial
+            f"{vendor} at {shown_url(url)} was silent for too long. Ask again.",
+            kind="timeout",
+            retryable=True,
+            partial=partial,
         )
     if isinstance(error, Warning):  # google-genai warns of words that are newer than itself
         return ProviderError(
@@ -136,9 +138,7 @@ def fault_of_transport(vendor: str, error: Exception, partial: str, begun: bool)
         return cut_off(vendor, partial, f"its end ({type(error).__name__})")
     if lost:
         return ProviderError(
-            f"{vendor} could not be reached ({type(error).__name__}: {error}). Ask again.",
-            kind="transport",
-            retryable=True,
+            unreached(vendor, url, error)[:FAILURE_MESSAGE_CHARS_MAX], kind="transport", retryable=True
         )
     if isinstance(error, ValueError):
         return ProviderError(
@@ -149,7 +149,9 @@ def fault_of_transport(vendor: str, error: Exception, partial: str, begun: bool)
 
 def missing_key(prefix: str, *variables: str) -> ModelUnavailable:
     return ModelUnavailable(
-        f"There is no key for models of {prefix!r}. Set {' or '.join(variables)} in the environment, or pass api_key.",
+        f"There is no key for models of {prefix!r}. Set {' or '.join(variables)} in the environment, or give the agent "
+        "a provider that has one: from lash.providers import provider_of, and "
+        f"model=(provider_of({prefix!r}, api_key='...'), '<model>') instead of model='{prefix}:<model>'.",
         prefix=prefix,
         variables=list(variables),
     )

@@ -27,6 +27,7 @@ from lash.core.model import (
 )
 from lash.errors import ProviderError
 from lash.limits import MODEL_CONNECT_MS
+from lash.providers.address import checked_url
 from lash.providers.asking import (
     IMAGES,
     NOTE,
@@ -72,13 +73,13 @@ REFUSED: Final = frozenset({"image/gif"})
 
 
 class Google:
-    """``base_url`` None is Google itself."""
+    """``base_url`` defaults to ``GOOGLE_GEMINI_BASE_URL``, then to Google itself. Raises ``ModelUnavailable``."""
 
     name = VENDOR
 
     def __init__(self, *, api_key: str, base_url: str | None = None, deadlines: Deadlines = DEADLINES) -> None:
         self._api_key = api_key
-        self._base_url = base_url
+        self._base_url = checked_url(VENDOR, base_url, "GOOGLE_GEMINI_BASE_URL")
         self._deadlines = deadlines
         self._client: Client | None = None
         self._line: httpx2.AsyncClient | None = None
@@ -108,7 +109,8 @@ class Google:
                 await response.aclose()
 
         def known(error: Exception, partial: str, begun: bool) -> ProviderError | None:
-            return fault(error, partial, begun and call in self._open)  # the SDK asks with the first event only
+            begun = begun and call in self._open  # the SDK asks with the first event only
+            return fault(error, self._base_url or "https://generativelanguage.googleapis.com", partial, begun)
 
         return chunks_of(ask, hang_up, Answer(), known, self._deadlines)
 
@@ -148,11 +150,11 @@ class Google:
             await line.aclose()
 
 
-def fault(error: Exception, partial: str, begun: bool) -> ProviderError | None:
+def fault(error: Exception, url: str, partial: str, begun: bool) -> ProviderError | None:
     from google.genai import errors
 
     if not isinstance(error, errors.APIError):
-        return fault_of_transport(NAME, error, partial, begun)
+        return fault_of_transport(NAME, url, error, partial, begun)
     seen = cast(Any, error)
     details = obj(seen.details)
     inner = obj(details.get("error")) or details

@@ -62,12 +62,12 @@ DEADLINES: Final = Deadlines()
 
 
 class OpenAI:
-    """``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``."""
+    """``base_url`` defaults to ``OPENAI_BASE_URL``, then to OpenAI itself. Raises ``ModelUnavailable``."""
 
     name = VENDOR
 
     def __init__(self, *, api_key: str, base_url: str | None = None, deadlines: Deadlines = DEADLINES) -> None:
-        self._client = Client(NAME, api_key, base_url, deadlines)
+        self._client = Client(VENDOR, NAME, api_key, base_url, deadlines)
 
     def info(self, model: str) -> ModelInfo:
         """What is known of a model of this vendor."""

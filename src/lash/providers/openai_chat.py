@@ -38,7 +38,7 @@ from lash.providers.asking import (
 )
 from lash.providers.catalog import info_of
 from lash.providers.openai import DEADLINES, format_of
-from lash.providers.openai_client import Client
+from lash.providers.openai_client import OPENAI_HOST, Client
 from lash.providers.reading import (
     Deadlines,
     Events,
@@ -57,17 +57,17 @@ from lash.providers.reading import (
 
 VENDOR: Final = "openai-chat"
 NAME: Final = "The chat endpoint"
-OPENAI_HOST: Final = "api.openai.com"
 
 
 class OpenAIChat:
-    """``base_url`` None is OpenAI itself."""
+    """``base_url`` defaults to ``OPENAI_BASE_URL``, then to OpenAI itself. Raises ``ModelUnavailable``."""
 
     name = VENDOR
 
     def __init__(self, *, api_key: str, base_url: str | None = None, deadlines: Deadlines = DEADLINES) -> None:
-        self._client = Client(NAME, api_key, base_url, deadlines)
-        self._native = base_url is None or OPENAI_HOST in base_url
+        self._client = Client(VENDOR, NAME, api_key, base_url, deadlines)
+        url = self._client.base_url
+        self._native = url is None or OPENAI_HOST in url
 
     def info(self, model: str) -> ModelInfo:
         """What is known of a model of this vendor."""

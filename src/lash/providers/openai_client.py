@@ -6,23 +6,29 @@ Importing the SDK takes longer than starting a worker, so it happens in a thread
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from lash.errors import ProviderError
 from lash.limits import MODEL_CONNECT_MS
+from lash.providers.address import checked_url
 from lash.providers.faults import fault_of, fault_of_transport
 from lash.providers.reading import Deadlines, Events, obj, text
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+OPENAI_HOST: Final = "api.openai.com"
+
 
 class Client:
-    def __init__(self, vendor: str, api_key: str, base_url: str | None, deadlines: Deadlines) -> None:
+    """``prefix`` is that of its models, ``vendor`` what people call it."""
+
+    def __init__(self, prefix: str, vendor: str, api_key: str, base_url: str | None, deadlines: Deadlines) -> None:
         self.vendor = vendor
         self.deadlines = deadlines
         self._api_key = api_key
-        self._base_url = base_url
+        self.base_url = checked_url(prefix, base_url, "OPENAI_BASE_URL")
+        """None is OpenAI itself."""
         self._client: AsyncOpenAI | None = None
         self._making = asyncio.Lock()
 
@@ -38,7 +44,7 @@ class Client:
 
         quiet_s = self.deadlines.quiet_s
         timeout = httpx2.Timeout(quiet_s, connect=min(quiet_s, MODEL_CONNECT_MS / 1_000))
-        return openai.AsyncOpenAI(api_key=self._api_key, base_url=self._base_url, max_retries=0, timeout=timeout)
+        return openai.AsyncOpenAI(api_key=self._api_key, base_url=self.base_url, max_retries=0, timeout=timeout)
 
     @staticmethod
     async def hang_up(events: Events) -> None:
@@ -48,7 +54,7 @@ class Client:
         import openai
 
         if isinstance(error, openai.APIConnectionError) or not isinstance(error, openai.APIError):
-            return fault_of_transport(self.vendor, error, partial, begun)
+            return fault_of_transport(self.vendor, self.base_url or f"https://{OPENAI_HOST}/v1", error, partial, begun)
         refusal = error if isinstance(error, openai.APIStatusError) else None
         body = obj(error.body)
         return fault_of(

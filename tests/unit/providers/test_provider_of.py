@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +15,12 @@ import pytest
 
 from lash.errors import ModelUnavailable
 from lash.providers import PREFIXES, faults, provider_of
+from lash.providers.address import checked_url
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
 VARIABLES = """
-    OPENAI_API_KEY OPENAI_BASE_URL ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN GEMINI_API_KEY GOOGLE_API_KEY
+    OPENAI_API_KEY OPENAI_BASE_URL ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL GEMINI_API_KEY
+    GOOGLE_API_KEY GOOGLE_GEMINI_BASE_URL
 """.split()
 
 
@@ -52,8 +57,11 @@ def test_an_unknown_prefix_is_named_beside_the_known_ones() -> None:
     ],
 )
 def test_a_missing_key_is_named_by_its_variables(prefix: str, variables: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelUnavailable, match=f"Set {variables} in the environment"):
+    with pytest.raises(ModelUnavailable, match=f"Set {variables} in the environment") as caught:
         provider_of(prefix)
+    (expression,) = re.findall(r"model=(\(.*?\), '<model>'\))", str(caught.value))
+    provider, _ = eval(expression, {"provider_of": provider_of})  # what the message says to write is what works
+    assert provider.name == prefix
     for name in variables.split(" or "):
         with monkeypatch.context() as one:
             one.setenv(name, "k")
@@ -67,6 +75,110 @@ def test_a_server_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1")
     with pytest.raises(ModelUnavailable):
         provider_of("openai-chat")
+
+
+WRONG_URLS = [
+    ("localhost:11434/v1", "does not begin with http:// or https://"),
+    ("ftp://host/v1", "does not begin with http:// or https://"),
+    ("/v1", "does not begin with http:// or https://"),
+    ("http:///v1", "names no host"),
+    ("http://:8000/v1", "names no host"),
+    ("http://host:0/v1", "has the port 0"),
+    ("http://host:eighty/v1", "is malformed"),
+    ("http://host:70000/v1", "is malformed"),
+    ("http://[::1/v1", "is malformed"),
+    ("http://host name/v1", "has a blank in it"),
+    ("http://host/v1\n", "has a blank in it"),
+    (b"http://host/v1", "is no text"),
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(("url", "problem"), WRONG_URLS)
+def test_a_malformed_address_is_refused_when_the_provider_is_made(prefix: str, url: str, problem: str) -> None:
+    with pytest.raises(ModelUnavailable, match=re.escape(problem)) as caught:
+        provider_of(prefix, base_url=url, api_key="k")
+    assert str(caught.value).startswith(f"base_url of models of {prefix!r} is {str(url)!r}")
+    assert caught.value.fields["base_url"] == str(url)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "variable"),
+    [
+        ("openai", "OPENAI_BASE_URL"),
+        ("openai-chat", "OPENAI_BASE_URL"),
+        ("anthropic", "ANTHROPIC_BASE_URL"),
+        ("google", "GOOGLE_GEMINI_BASE_URL"),
+    ],
+)
+def test_an_address_of_the_environment_is_checked_under_its_name(
+    prefix: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "localhost:1")
+    with pytest.raises(ModelUnavailable, match=f"{variable} of models of"):
+        provider_of(prefix, api_key="k")
+    assert provider_of(prefix, base_url="http://localhost:1", api_key="k").name == prefix
+    monkeypatch.setenv(variable, "")
+    assert provider_of(prefix, api_key="k").name == prefix
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost", "https://api.x.y/v1", "http://[::1]:8000/v1/", "http://u:p@h_1:8/v1?a=b", "HTTP://X"]
+)
+def test_a_proper_address_is_taken(url: str) -> None:
+    assert checked_url("openai", url, "NOTHING") == url
+
+
+def test_no_message_shows_the_secrets_of_an_address() -> None:
+    with pytest.raises(ModelUnavailable) as caught:
+        provider_of("openai", base_url="ftp://me:s3cret@host/v1?key=s3cret", api_key="k")
+    assert "s3cret" not in str(caught.value) + str(caught.value.fields)
+    assert "ftp://***@host/v1" in str(caught.value)
+
+
+def refused(*inner: BaseException) -> Exception:
+    """What the SDKs raise: their own error around httpx's, around what happened."""
+    error: BaseException | None = None
+    for cause in reversed(inner):
+        cause.__cause__, error = error, cause
+    assert isinstance(error, Exception)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "advice"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), "Nothing listens there: start the server"),
+        (socket.gaierror(-2, "Name or service not known"), "The name leads nowhere: check base_url"),
+        (ssl.SSLError(1, "wrong version number"), "No secure connection came about: check http or https"),
+        (OSError(101, "Network is unreachable"), "Check base_url, and the network"),
+        (ExceptionGroup("several", [ConnectionRefusedError(111, "Connect call failed")]), "Nothing listens there"),
+    ],
+)
+def test_an_unreachable_server_is_named_with_the_cause_and_what_to_do(cause: Exception, advice: str) -> None:
+    error = refused(OSError("Connection error."), OSError("All connection attempts failed"), cause)
+    found = faults.fault_of_transport("The chat endpoint", "http://u:pw@host:1/v1", error, "", begun=False)
+    assert found is not None
+    assert (found.kind, found.retryable) == ("transport", True)
+    inner = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else cause
+    said = f"The chat endpoint could not be reached at http://***@host:1/v1 ({type(inner).__name__}: {inner}). "
+    assert str(found).startswith(said + advice)
+    assert str(found).endswith("; then ask again.")
+
+
+def test_a_server_that_no_connection_comes_to_is_unreachable_and_not_silent() -> None:
+    import httpx2
+    import openai
+
+    outer = openai.APITimeoutError(request=httpx2.Request("POST", "http://h"))
+    error = refused(outer, httpx2.ConnectTimeout("no connection"))
+    found = faults.fault_of_transport("X", "http://h", error, "", begun=False)
+    assert found is not None
+    assert found.kind == "transport"
+    assert "could not be reached at http://h (ConnectTimeout: no connection)" in str(found)
+    silent = faults.fault_of_transport("X", "http://h", httpx2.ReadTimeout("nothing"), "so far", begun=True)
+    assert silent is not None
+    assert (silent.kind, silent.partial, "X at http://h was silent" in str(silent)) == ("timeout", "so far", True)
 
 
 NO_SDK = """
