@@ -6,11 +6,13 @@ import asyncio
 import json
 import time
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 
+from tests.wire import say_chat
 from tests.wire.dialects import Dialect, error_of
-from tests.wire.server import Script
+from tests.wire.server import Script, sse
 from tests.wire.test_scenarios import BY_NAME, ask
 
 LONG = "This model's maximum context length is 128000 tokens, but your prompt has 140000."
@@ -100,5 +102,63 @@ def test_google_names_the_time_in_the_body() -> None:
         async with DIALECT.talk(script) as (_, provider):
             error, _ = await error_of(provider, ask(DIALECT))
         assert (error.kind, error.retryable, error.retry_after_ms) == ("rate_limit", True, 13_500)
+
+    asyncio.run(main())
+
+
+# An error inside a stream of a compatible server: its code may be the number an HTTP answer would have had.
+NUMBERS = [
+    ({"code": 429, "message": "Rate limited upstream"}, "rate_limit", True, 429),
+    ({"code": 502, "message": "Provider disconnected"}, "http", True, 502),
+    ({"code": 503, "message": "No provider"}, "overloaded", True, 503),
+    ({"code": 408, "message": "Slow"}, "timeout", True, 408),
+    ({"code": 401, "message": "Bad key"}, "auth", False, 401),
+    ({"code": 402, "message": "Pay first"}, "quota", False, 402),
+    ({"code": 400, "message": "Bad schema", "type": "BadRequestError"}, "validation", False, 400),
+    ({"code": 400, "message": LONG}, "context_overflow", False, 400),
+    ({"code": "429", "message": "Slow down", "type": "None"}, "rate_limit", True, 429),
+    ({"code": 1302, "message": "Slow down", "type": "rate_limit_error"}, "rate_limit", True, 429),
+    ({"code": 1302, "message": "Something"}, "unknown", False, None),
+    ({"code": True, "message": "Something"}, "unknown", False, None),
+    (
+        {"code": "context_length_exceeded", "type": "invalid_request_error", "message": "?"},
+        "context_overflow",
+        False,
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize("where", ["chunk", "choice"])
+@pytest.mark.parametrize("no", NUMBERS, ids=lambda no: f"{no[0]['code']}-{no[1]}")
+def test_a_number_in_an_error_of_a_stream_is_read_as_a_status(no: tuple[Any, ...], where: str) -> None:
+    error, kind, retryable, status = no
+    choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+    last = {"choices": [choice], "error": error} if where == "chunk" else {"choices": [{**choice, "error": error}]}
+
+    async def main() -> None:
+        async with say_chat.DIALECT.talk(Script(sse(say_chat.chunk({"content": "Hal"}), last))) as (_, provider):
+            found, _ = await error_of(provider, ask(say_chat.DIALECT))
+        assert (found.kind, found.retryable, found.status, found.partial) == (kind, retryable, status, "Hal")
+        assert error["message"] in str(found)
+
+    asyncio.run(main())
+
+
+def test_an_error_of_a_stream_that_is_only_words_is_told() -> None:
+    async def main() -> None:
+        async with say_chat.DIALECT.talk(Script(sse({"error": "model runner has stopped"}))) as (_, provider):
+            found, _ = await error_of(provider, ask(say_chat.DIALECT))
+        assert "model runner has stopped" in str(found)
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_ends_in_an_error_nobody_explains_is_asked_for_again() -> None:
+    async def main() -> None:
+        body = sse(say_chat.chunk({"content": "Hal"}), say_chat.chunk({}, finish="error")) + say_chat.DONE
+        async with say_chat.DIALECT.talk(Script(body)) as (_, provider):
+            found, _ = await error_of(provider, ask(say_chat.DIALECT))
+        assert (found.kind, found.retryable, found.partial) == ("unknown", True, "Hal")
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ taken for one about an over-long context (spec sessions 15.2).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -29,7 +30,7 @@ STATUS_OF_CODE: Final = {
     "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "billing_error": 402, "invalid_request_error": 400,
     "invalid_prompt": 400, "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400,
 }  # fmt: skip
-"""What an error inside a stream, which has no status of its own, would have been as an answer."""
+STATUS: Final = re.compile(r"[45]\d\d")
 
 QUOTA_WORDS: Final = ("insufficient_quota", "billing_hard_limit", "billing_not_active", "credit balance is too low")
 RATE_WORDS: Final = ("rate limit", "rate_limit", "ratelimit", "too many requests", "per minute", "tpm", "throttl")
@@ -56,7 +57,7 @@ def fault_of(
 ) -> ProviderError:
     """An answer, or an event of a stream, that says no. ``code`` is the vendor's own word for it."""
     if status is None or status < 400:  # inside a stream that began with 200
-        status = STATUS_OF_CODE.get(code)
+        status = status_of(code)
     kind, retryable = kind_of(status, f"{code} {message}".lower())
     wish = retry_after_of(headers or {})
     said = f" ({status})" if status else ""
@@ -69,6 +70,20 @@ def fault_of(
         partial=partial,
         raw=raw,
     )
+
+
+def status_of(code: str) -> int | None:
+    """What an error inside a stream, which has no status of its own, would have had as an answer."""
+    return int(code) if STATUS.fullmatch(code) else STATUS_OF_CODE.get(code)
+
+
+def code_of(error: Mapping[str, object]) -> str:
+    """The vendor's own word for an error: its ``code``, or its ``type``. A number that is a status is as good a code
+    (OpenRouter, vLLM); any other number tells less than the ``type``."""
+    code, kind = error.get("code"), text(error.get("type"))
+    if type(code) is int:
+        return kind if kind and status_of(str(code)) is None else str(code)
+    return text(code) or kind
 
 
 def kind_of(status: int | None, words: str) -> tuple[str, bool]:

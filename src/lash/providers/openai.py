@@ -35,7 +35,7 @@ from lash.providers.asking import (
     unsupported,
 )
 from lash.providers.catalog import info_of
-from lash.providers.faults import fault_of
+from lash.providers.faults import code_of, fault_of
 from lash.providers.openai_client import Client
 from lash.providers.reading import (
     Deadlines,
@@ -270,8 +270,7 @@ class Answer:
 
     def refused(self, error: dict[str, object]) -> None:
         raise fault_of(
-            NAME, None, text(error.get("message")), code=text(error.get("code")) or text(error.get("type")),
-            partial=self.partial, raw=error,
+            NAME, None, text(error.get("message")), code=code_of(error), partial=self.partial, raw=error,
         )  # fmt: skip
 
     def call_at(self, place: int, item: dict[str, object]) -> tuple[str, str]:

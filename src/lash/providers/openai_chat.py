@@ -37,6 +37,7 @@ from lash.providers.asking import (
     unsupported,
 )
 from lash.providers.catalog import info_of
+from lash.providers.faults import code_of, fault_of
 from lash.providers.openai import DEADLINES, format_of
 from lash.providers.openai_client import OPENAI_HOST, Client
 from lash.providers.reading import (
@@ -229,6 +230,10 @@ class Answer:
         if counted := obj(said.get("usage")):
             self.usage = usage(counted)
         for choice in map(obj, items(said.get("choices"))):
+            if error := obj(choice.get("error")):  # of one choice, as OpenRouter has it
+                raise fault_of(
+                    NAME, None, text(error.get("message")), code=code_of(error), partial=self.partial, raw=error
+                )
             if whole(choice.get("index")) == 0:
                 yield from self.delta(obj(choice.get("delta")))
                 self.finish = text(choice.get("finish_reason")) or self.finish
@@ -271,7 +276,7 @@ class Answer:
         if self.finish is None:
             raise cut_off(NAME, self.partial, "a finish_reason")
         if self.finish not in STOPS:
-            raise unknown_end(NAME, self.finish, self.partial)
+            raise unknown_end(NAME, self.finish, self.partial, retryable=self.finish == "error")
         stop = stop_with_calls(NAME, STOPS[self.finish], len(self.calls), self.partial)
         parts: list[Text | Reasoning | ToolCall] = []
         if self.thought or self.details:

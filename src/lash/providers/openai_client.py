@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from lash.errors import ProviderError
 from lash.limits import MODEL_CONNECT_MS
 from lash.providers.address import checked_url
-from lash.providers.faults import fault_of, fault_of_transport
+from lash.providers.faults import code_of, fault_of, fault_of_transport
 from lash.providers.reading import Deadlines, Events, obj, text
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Client:
         return fault_of(
             self.vendor,
             None if refusal is None else refusal.status_code,
-            text(body.get("message")) or error.message,
-            code=text(body.get("code")) or text(body.get("type")),
+            text(body.get("message")) or text(error.body) or error.message,
+            code=code_of(body),
             headers=None if refusal is None else refusal.response.headers,
             partial=partial,
             raw=error.body,
