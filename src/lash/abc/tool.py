@@ -14,20 +14,17 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, TypeAlias
 
 from lash.abc.tool_schema import Arguments, arguments_of, described
 from lash.core import codec
+from lash.core.attachment import check_attachment
 from lash.core.message import Media, Text
 from lash.core.model import ToolSpec
 from lash.core.retry import Retry
 from lash.core.schedule import Duration, duration_ms
 from lash.core.tool import Effect, Fail, Finish, SwitchFrame, ToolOutput, failed
 from lash.errors import AttachmentMissing, InvalidAgent, InvalidValue, LashError
-from lash.limits import ATTACHMENT_BYTES_MAX
 
 P = ParamSpec("P")
 R = TypeVar("R")
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-MEDIA_TYPES: Final = (
-    "image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "application/pdf", "text/plain",
-)  # fmt: skip
 
 
 class ToolPort(Protocol):
@@ -99,11 +96,7 @@ class ToolContext:
 
     async def put(self, data: bytes, media_type: str, label: str = "") -> Media:
         """Store an attachment, to be returned as part of the result. Raises ``InvalidValue``."""
-        if not isinstance(data, bytes) or not 0 < len(data) <= ATTACHMENT_BYTES_MAX:
-            size = len(data) if isinstance(data, bytes) else type(data).__name__
-            raise InvalidValue(f"An attachment is 1 to {ATTACHMENT_BYTES_MAX} bytes, not {size}.")
-        if media_type not in MEDIA_TYPES:
-            raise InvalidValue(f"Attachments may be {', '.join(MEDIA_TYPES)}; not {media_type!r}.")
+        check_attachment(data, media_type)
         return Media(await self._port.put(data), media_type, len(data), label)
 
     async def get(self, media: Media) -> bytes:

@@ -165,11 +165,11 @@ def decode_message(data: bytes) -> Message:
 
 
 def media_of(messages: Iterable[Message]) -> list[Media]:
-    """Every attachment that is spoken of, each once, in order."""
-    found: dict[str, Media] = {}
+    """Every attachment that is spoken of, each once under each type it is said to have, in order."""
+    found: dict[tuple[str, str], Media] = {}
     for message in messages:
         for part in message.parts:
             for item in part.content if isinstance(part, ToolResult) else (part,):
                 if isinstance(item, Media):
-                    found.setdefault(item.ref, item)
+                    found.setdefault((item.ref, item.media_type), item)
     return list(found.values())

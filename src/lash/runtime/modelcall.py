@@ -7,20 +7,23 @@ heeded, within a bound.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from lash.abc.provider import Provider
 from lash.abc.store import BlobStore
-from lash.core.message import Message, media_of
+from lash.core.message import Message
 from lash.core.model import ModelReply, ModelRequest, supported
 from lash.core.retry import Retry
-from lash.errors import AttachmentMissing, ProviderError
+from lash.errors import ProviderError
 from lash.limits import RETRY_AFTER_MAX_MS
+from lash.runtime.attachments import with_media, without_media
 from lash.runtime.live import LiveTurn
 from lash.runtime.steps import current
+
+log = logging.getLogger("lash.sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +54,33 @@ class ModelJob:
     live: LiveTurn | None
     number: int
     token: int
+    own: Sequence[Message] = ()
+    """Messages of the request that must be shown whole: what the turn was given to work on."""
 
 
 async def perform_model(job: ModelJob) -> object:
-    """The step: ``[version, reply]`` as JSON. Raises ``ProviderError``."""
+    """The step: ``[version, reply]`` as JSON. Raises ``ProviderError``, ``AttachmentMissing``."""
     step = current()
     version = f"{job.token}-{step.attempt}"
     if job.live is not None:
         job.live.begun(job.number, version, "" if step.attempt == 1 else "the model's answer broke off")
     request = replace(job.request, call_key=step.idempotency_key)
-    media = media_of(request.messages)
-    if media:
-        request = replace(request, media=await resolved(job.blobs, request.messages))
+    request = await with_media(job.blobs, request, job.own)
     if (problem := supported(request)) is not None:
         raise problem
+    try:
+        reply = await answered(job, request, version)
+    except ProviderError as error:
+        other = None if error.partial else without_media(request, job.own, error)
+        if other is None:
+            raise
+        log.warning("%s was refused and is asked once more without older attachments: %s", request.model, error)
+        reply = await answered(job, other, version)
+    return [version, reply.as_json()]
+
+
+async def answered(job: ModelJob, request: ModelRequest, version: str) -> ModelReply:
+    """One request to the provider; what it streams is shown. Raises ``ProviderError``."""
     reply: ModelReply | None = None
     async with aclosing(job.provider.stream(request)) as chunks:
         async for chunk in chunks:
@@ -74,20 +90,4 @@ async def perform_model(job: ModelJob) -> object:
                 job.live.chunk(job.number, version, chunk)
     if reply is None:
         raise ProviderError("The model's answer ended without its end marker.", kind="stream", retryable=True)
-    return [version, reply.as_json()]
-
-
-async def resolved(blobs: BlobStore, messages: Sequence[Message]) -> Mapping[str, bytes]:
-    """The bytes of every attachment the messages speak of. Raises ``AttachmentMissing``."""
-    media = media_of(messages)
-    found = await asyncio.gather(*[blobs.get(item.ref) for item in media])
-    known: dict[str, bytes] = {}
-    for item, data in zip(media, found, strict=True):
-        if data is None:
-            raise AttachmentMissing(
-                f"The attachment {item.ref} ({item.label or item.media_type}) is not in the store any more. "
-                "Send it again with session.attach(...).",
-                ref=item.ref,
-            )
-        known[item.ref] = data
-    return known
+    return reply

@@ -37,6 +37,7 @@ from lash.runtime.standalone import serve
 from lash.runtime.watch import Hub
 
 if TYPE_CHECKING:
+    from lash.core.model import ModelInfo
     from lash.runtime.agent import Agent
     from lash.runtime.agents import Agents
     from lash.runtime.door import SessionDoor
@@ -345,6 +346,9 @@ class Runtime:
     @property
     def waits(self) -> TurnWaits:
         return self._opened().sessions.waits
+
+    def model_info(self, agent: str) -> ModelInfo | None:
+        return self._opened().sessions.info_of(agent)
 
     @property
     def host_profile(self) -> str:

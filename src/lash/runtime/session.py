@@ -14,8 +14,10 @@ from typing import Generic, Protocol, TypeVar
 from lash.abc.sessions import ItemConflict, NoNode, Open, Post, Posted
 from lash.abc.store import Cancel, Conflict, Ended, Started, Unknown, Verdict
 from lash.core import codec
+from lash.core.attachment import check_attachment, check_media_type
 from lash.core.ids import check_name, mint
 from lash.core.message import Media, Message, decode_message, part_json, user
+from lash.core.model import ModelInfo
 from lash.core.observe import Gap, Seen, TurnEvent, mark_of, seen_of
 from lash.core.outcome import Status
 from lash.core.process import ProcessSpec, definition_of
@@ -43,7 +45,7 @@ from lash.errors import (
     SessionUnknown,
     StoreUnavailable,
 )  # fmt: skip
-from lash.limits import ATTACHMENT_BYTES_MAX, INPUT_BYTES_MAX, PAGE_ROWS_MAX
+from lash.limits import INPUT_BYTES_MAX, PAGE_ROWS_MAX
 from lash.runtime.access import settle
 from lash.runtime.contexts import SessionUsage, decode_usage
 from lash.runtime.pictures import Place, observe
@@ -61,6 +63,10 @@ class Posting(Opened, Protocol):
     async def post(self, op: Post, agent: str) -> Verdict: ...
 
     def now_ms(self) -> int: ...
+
+    def model_info(self, agent: str) -> ModelInfo | None:
+        """None where it is not known here."""
+        ...
 
     @property
     def host_profile(self) -> str: ...
@@ -116,19 +122,25 @@ class Session(Generic[T_co]):
 
         When this returns it is on disk. The same ``key`` with the same content is the same turn; with other content it
         is an ``InputConflict``. Raises ``SessionDeleted``, ``ProcessEnded`` for a closed session, ``InvalidValue`` for
-        what is longer than 1 MB.
+        what is longer than 1 MB, and for an attachment that the model cannot read, where that is known here.
         """
-        return await self._post("input", "next_turn", said(text, attachments), key)
+        return await self._say("next_turn", text, attachments, key)
 
     async def steer(self, text: str, *attachments: Media, key: str | None = None) -> Turn[T_co]:
         """Give the turn at work another word, which the model reads at the next boundary; with none at work, this
         begins one. The handle's outcome is that of the turn that took it."""
-        return await self._post("input", "earliest_boundary", said(text, attachments), key)
+        return await self._say("earliest_boundary", text, attachments, key)
 
     async def compact(self, focus: str = "", *, key: str | None = None) -> Turn[T_co]:
         """Have the model sum up the conversation and go on from the summary in a new frame. What was before stays in
         the history and is no longer sent. ``focus``: what to keep with special care."""
         return await self._post("command", "next_turn", focus_of(focus), key)
+
+    async def _say(self, delivery: Delivery, text: str, attachments: Sequence[Media], key: str | None) -> Turn[T_co]:
+        payload = said(text, attachments)
+        if attachments and (info := self._opened.model_info(self.agent)) is not None:
+            check_readable(self.agent, info, attachments)
+        return await self._post("input", delivery, payload, key)
 
     async def _post(self, kind: ItemKind, delivery: Delivery, payload: bytes, key: str | None) -> Turn[T_co]:
         if key is not None:
@@ -154,11 +166,9 @@ class Session(Generic[T_co]):
         return Turn(self._opened, self._place, turn_number(self.id, item), self._shape)
 
     async def attach(self, data: bytes, media_type: str, label: str = "") -> Media:
-        """Store an attachment, to be sent with a message. The same bytes are stored once."""
-        if not isinstance(data, bytes) or not data or len(data) > ATTACHMENT_BYTES_MAX:
-            size = len(data) if isinstance(data, bytes) else type(data).__name__
-            raise InvalidValue(f"An attachment is 1 to {ATTACHMENT_BYTES_MAX} bytes, not {size}. Nothing was written.")
-        return Media(await self._opened.store.blobs.put(data), check_name(media_type, "media type"), len(data), label)
+        """Store an attachment, to be sent with a message. The same bytes are stored once. Raises ``InvalidValue``."""
+        check_attachment(data, media_type)
+        return Media(await self._opened.store.blobs.put(data), media_type, len(data), label)
 
     async def cancel(self, reason: str = "") -> bool:
         """Cancel the turn at work; what waits behind it goes on. False when none is at work."""
@@ -309,10 +319,21 @@ def said(text: str, attachments: Sequence[Media] = ()) -> bytes:
             raise InvalidValue(
                 f"An attachment is what session.attach(...) returns, not {type(item).__name__}. Nothing was written."
             )
+        check_media_type(item.media_type)
     fits(len(text), "input")  # a character is a byte at least
     payload = codec.encode({"parts": [part_json(part) for part in user(text, *attachments).parts]}, "input")
     fits(len(payload), "input")
     return payload
+
+
+def check_readable(agent: str, info: ModelInfo, attachments: Sequence[Media]) -> None:
+    """Raises ``InvalidValue``."""
+    for item in attachments:
+        if item.media_type not in info.media_types:
+            known = ", ".join(info.media_types) or "text only"
+            raise InvalidValue(
+                f"The model of agent {agent!r} cannot read {item.media_type} (it reads {known}). Nothing was written."
+            )
 
 
 def focus_of(focus: str) -> bytes:

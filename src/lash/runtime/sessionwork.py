@@ -18,6 +18,7 @@ from lash.abc.sessions import Committed, HeadMoved, Post, Stream, TurnConflict
 from lash.abc.store import BlobStore, Store, Verdict
 from lash.core import codec
 from lash.core.effect import Entry
+from lash.core.model import ModelInfo
 from lash.core.outcome import Cancelled
 from lash.errors import Diverged, LashError, ModelUnavailable
 from lash.limits import STREAM_PAUSE_MAX_MS, STREAM_PAUSE_MS, STREAM_SHARE
@@ -64,6 +65,15 @@ class Sessions:
                 )
             self.providers[prefix] = self.agents.find_provider(prefix)
         return self.providers[prefix]
+
+    def info_of(self, name: str) -> ModelInfo | None:
+        """What is known here of the model of the agent of this name, as far as no provider must be made for it."""
+        agent = next((item for item in self.agents if item.name == name), None)
+        if agent is None or agent.info is not None:
+            return None if agent is None else agent.info
+        prefix, _, model = agent.model.partition(":")
+        provider = agent.provider or self.providers.get(prefix)
+        return None if provider is None else provider.info(model)
 
     async def close(self) -> None:
         await self.waits.close()

@@ -121,6 +121,8 @@ class TurnRun:
         self.state = begin((), self.agent.limits)
         self.turn = 0
         self.items: list[int] = []
+        self.own: tuple[Message, ...] = ()
+        """What its items say."""
         self.states: hooks.States = dict(start.states)
         self.context: tuple[Message, ...] = start.messages
         self.viewed = 0
@@ -147,8 +149,8 @@ class TurnRun:
         self.running.watch(self.run, self.live)
         if taken[0].kind == "command":
             return await self.guarded(self.compact(taken[0].payload))
-        said = tuple(message_of_item(item, steered=False) for item in taken)
-        self.state = begin(said, self.agent.limits)
+        self.own = tuple(message_of_item(item, steered=False) for item in taken)
+        self.state = begin(self.own, self.agent.limits)
         return await self.guarded(self.converse())
 
     async def guarded(self, work: Any) -> TurnEnd:
@@ -259,6 +261,7 @@ class TurnRun:
         (effect,) = outstanding(self.state)
         assert isinstance(effect, AtBoundary)
         added = [message_of_item(item, steered=True) for item in await self.take(boundary=True)]
+        self.own += tuple(added)
         if "at_boundary" in self.agent.hooked:
             decided = await self.stage("at_boundary", hooks.at_boundary, effect.kind)
             if decided is None:
@@ -306,7 +309,8 @@ class TurnRun:
 
     async def call_model(self, path: str, request: ModelRequest) -> ModelReplied | ModelFailed:
         number = self.state.model_calls + 1
-        job = ModelJob(self.running.provider, request, self.running.blobs, self.live, number, self.run.fence.token)
+        running, token = self.running, self.run.fence.token
+        job = ModelJob(running.provider, request, running.blobs, self.live, number, token, self.own)
         witness = codec.digest(f"lash.model/1:{request.model}:{self.start.head}:{len(request.messages)}")
         entry = await self.step(path, witness, perform_model, (job,), model_retry(self.agent.retry))
         if entry.failed:
