@@ -182,7 +182,6 @@ async def test_an_argument_that_cannot_be_stored_is_refused_and_nothing_is_writt
         with pytest.raises(lash.InvalidValue) as caught:
             await app.start(body, value, id="p")
         assert caught.value.code == "invalid_value"
-        assert "nothing was written" in str(caught.value)
         assert await app.processes() == []
 
 

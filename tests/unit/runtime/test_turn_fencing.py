@@ -43,6 +43,7 @@ async def test_a_zombie_commits_nothing_and_its_answer_is_not_heard() -> None:
         assert row.process.owner is not None
         zombie = row.process.owner, row.process.token
         async with host(store, agent_of(quick)) as second:
+            await asyncio.sleep(1)  # it has looked for what is blocked
             await store.write([Expire(zombie[0])])
             second.poke()
             outcome = await turn
@@ -78,6 +79,7 @@ async def test_a_boundary_where_nothing_waited_is_passed_alike_by_whoever_runs_t
         names = [entry.name for entry in await store.history(row.process.row, 0)]
         assert names == ["take 0", "model 1", "tool 1.0 look", "model 2", "take 2"]
         async with host(store, agent_of(second_model, tools=[look])) as second:
+            await asyncio.sleep(1)  # it has looked for what is blocked
             await store.write([Expire(row.process.owner or "")])
             second.poke()
             outcome = await turn
