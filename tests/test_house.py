@@ -28,7 +28,7 @@ PUBLIC = """
     BadUrl WiringError DurableStoreRequired StoreTooNew NotADatabase InfrastructureError StoreUnavailable LeaseLost
     Diverged VersionMissing NotCompleted StepFailed ProcessFailed ProcessCancelled ProcessAbandoned
     Agent Session Turn Finished Stopped TurnLimits Answer HistoryEntry SessionInfo SessionUsage Usage ModelSettings
-    ModelInfo Price Provider Message Media Text user
+    ModelInfo Price Provider RateLimit Message Media Text user
     tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame Switched
     Plugin TurnView Abort Compact Deny ToolAnswer ReplaceArguments Say Notify
     TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Committed Gap

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
         ToolStarted,
         TurnEvent,
     )
+    from lash.core.ratelimit import RateLimit
     from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput
     from lash.core.turn import Finished, Stopped, Switched, TurnLimits
     from lash.runtime.agent import Agent
@@ -112,6 +113,7 @@ LAZY = {
     "lash.core.model": "ModelInfo ModelSettings Price Usage",
     "lash.core.observe": "Committed Gap ModelFinished PluginEvent ReasoningDelta Reset TextDelta ToolFinished "
     "ToolStarted TurnEvent",
+    "lash.core.ratelimit": "RateLimit",
     "lash.core.tool": "Fail Finish SwitchFrame ToolOutput",
     "lash.core.turn": "Finished Stopped Switched TurnLimits",
     "lash.runtime.agent": "Agent",
@@ -135,9 +137,9 @@ __all__ = [
     "ModelFinished", "ModelInfo", "ModelSettings", "ModelUnavailable", "NodeUnknown", "NotADatabase", "NotAuthorised",
     "NotCompleted", "NotInProcess", "NotInStep", "NotRegistered", "Notify", "Plugin", "PluginEvent", "Price", "Process",
     "ProcessAbandoned", "ProcessCancelled", "ProcessConflict", "ProcessEnded", "ProcessFailed", "ProcessPruned",
-    "ProcessRecord", "ProcessUnknown", "Provider", "ProviderError", "ReasoningDelta", "ReplaceArguments", "Report",
-    "Reset", "Retry", "Runtime", "RuntimeNotOpen", "Say", "Session", "SessionConflict", "SessionDeleted", "SessionInfo",
-    "SessionUnknown", "SessionUsage", "Status", "StepContext", "StepFailed", "Stopped", "StoreTooNew",
+    "ProcessRecord", "ProcessUnknown", "Provider", "ProviderError", "RateLimit", "ReasoningDelta", "ReplaceArguments",
+    "Report", "Reset", "Retry", "Runtime", "RuntimeNotOpen", "Say", "Session", "SessionConflict", "SessionDeleted",
+    "SessionInfo", "SessionUnknown", "SessionUsage", "Status", "StepContext", "StepFailed", "Stopped", "StoreTooNew",
     "StoreUnavailable", "SwitchFrame", "Switched", "Terminal", "Text", "TextDelta", "Tool", "ToolAnswer",
     "ToolContext", "ToolFailed", "ToolFinished", "ToolOutput", "ToolStarted", "Turn", "TurnEvent", "TurnLimits",
     "TurnUnknown", "TurnView", "Usage", "UsageError", "VersionMissing", "WiringError", "current", "process", "tool",

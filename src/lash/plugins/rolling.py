@@ -11,14 +11,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 from lash.abc.plugin import Compact, Decisions, Plugin, TurnView
-from lash.core.message import Media, Message, Reasoning, Text, ToolCall, ToolResult
+from lash.core.estimate import tokens_of, weight
+from lash.core.message import Media, Message, Text, ToolResult
 from lash.core.turn import Outcome
 from lash.errors import InvalidAgent
 from lash.limits import ROLLING_MARGIN_TOKENS, ROLLING_TAIL_TOKENS
 
-CHARS_PER_TOKEN = 4
-"""A rough measure, on the safe side for most languages written with an alphabet."""
-MEDIA_TOKENS = 1_000
 MEDIA_TURNS = 2
 """Pictures are sent for so many turns of the user after the one they came with."""
 MEDIA_FROM = 0.6
@@ -60,27 +58,6 @@ class RollingContext(Plugin):
         del outcome
         near = view.last_input_tokens > (view.context_tokens - self.margin_tokens) * COMPACT_FROM
         return Compact() if self.compact and near else None
-
-
-def tokens_of(messages: Sequence[Message]) -> int:
-    return sum(weight(message) for message in messages)
-
-
-def weight(message: Message) -> int:
-    """Tokens, roughly."""
-    chars = media = 0
-    for part in message.parts:
-        match part:
-            case Text(text) | Reasoning(text):
-                chars += len(text)
-            case ToolCall(arguments=arguments):
-                chars += len(arguments)
-            case ToolResult(content=content):
-                chars += sum(len(item.text) for item in content if isinstance(item, Text))
-                media += sum(isinstance(item, Media) for item in content)
-            case Media():
-                media += 1
-    return chars // CHARS_PER_TOKEN + media * MEDIA_TOKENS + 4
 
 
 def tail_of(messages: Sequence[Message], tokens: int) -> list[Message]:

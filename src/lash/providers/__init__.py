@@ -1,4 +1,5 @@
-"""Models behind one interface: :func:`provider_of` makes the provider a model's prefix names, over the vendor's SDK.
+"""Models behind one interface: :func:`provider_of` makes the provider a model's prefix names, over the vendor's SDK;
+:func:`limited` bounds what is asked of one.
 
 Importing this package imports no SDK, and neither does making a provider: only its first request does.
 """
@@ -11,10 +12,12 @@ from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 from lash.abc.provider import Provider
+from lash.core.ratelimit import RateLimit
 from lash.errors import ModelUnavailable
 from lash.providers.faults import missing_key
+from lash.providers.limiting import limited
 
-__all__ = ["PREFIXES", "provider_of"]
+__all__ = ["PREFIXES", "limited", "provider_of"]
 
 
 def openai(base_url: str | None, api_key: str | None) -> Provider:
@@ -74,10 +77,13 @@ PREFIXES: Final = tuple(MAKERS)
 """The prefixes of models that are known, as in ``openai:gpt-5-mini``."""
 
 
-def provider_of(prefix: str, *, base_url: str | None = None, api_key: str | None = None) -> Provider:
-    """The provider of the models named ``<prefix>:...``; what is not given is taken from the environment.
+def provider_of(
+    prefix: str, *, base_url: str | None = None, api_key: str | None = None, rate_limit: RateLimit | None = None
+) -> Provider:
+    """The provider of the models named ``<prefix>:...``; an address and a key that are not given are those of the
+    environment.
 
-    Raises ``ModelUnavailable``, which says what to do, for an unknown prefix, an extra that is not installed, and a key
+    Raises ``ModelUnavailable``, which says what to do, for an unknown prefix, an extra that is not installed, a key
     that is not there, and a ``base_url`` that cannot be one.
     """
     maker = MAKERS.get(prefix)
@@ -95,7 +101,8 @@ def provider_of(prefix: str, *, base_url: str | None = None, api_key: str | None
             prefix=prefix,
             extra=maker.extra,
         )
-    return maker.make(base_url, api_key)
+    provider = maker.make(base_url, api_key)
+    return provider if rate_limit is None else limited(provider, rate_limit)
 
 
 def installed(module: str) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 import lash
+from lash.core.estimate import tokens_of
 from lash.core.message import Media, Message, Text, ToolCall, ToolResult, unsound, user
 from lash.core.model import ModelInfo, Usage
-from lash.plugins.rolling import RollingContext, tail_of, tokens_of, without_old_media
+from lash.plugins.rolling import RollingContext, tail_of, without_old_media
 from lash.testing import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host, said
