@@ -56,6 +56,7 @@ class SessionDoor:
         process_id = process_id_of(session_id)
         verdict = await self._host.write(Delete(process_id))
         self._host.waits.forget(process_id)
+        self._host.lives.forget(process_id)
         if isinstance(verdict, Unknown) and not verdict.pruned:
             raise refusal(verdict, session_id)
         if not isinstance(verdict, (Unknown, Count)):

@@ -111,7 +111,8 @@ def draw_reply(call: CallPicture, version: str, reply: ModelReply) -> None:
 
 
 class LiveTurns:
-    """By process id of the session."""
+    """By process id of the session. What they show is the turn only while its session is leased to this runtime's
+    worker: a picture may outlive that, of a turn that is parked, or whose lease was lost."""
 
     def __init__(self) -> None:
         self._turns: dict[str, LiveTurn] = {}
@@ -131,6 +132,12 @@ class LiveTurns:
 
     def __len__(self) -> int:
         return len(self._turns)
+
+    def forget(self, process_id: str) -> None:
+        """Whatever was shown of it is nobody's turn any more."""
+        former = self._turns.pop(process_id, None)
+        if former is not None:
+            former.changed()
 
     def get(self, process_id: str) -> LiveTurn | None:
         return self._turns.get(process_id)

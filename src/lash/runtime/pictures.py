@@ -62,7 +62,7 @@ async def observe(
     away: Elsewhere | None = None
     while True:
         with opened.hub.changes() as change:
-            live = opened.lives.get(place.process_id)
+            live = opened.lives.get(place.process_id) if place.process_id in opened.hub.ours else None
             waits = [change] if live is None else [change, live.change()]
             read = None if away is None else await away.look()
             found = await find_item(opened.store, place, item)

@@ -139,6 +139,7 @@ class SessionWork:
         return op._replace(entry=FIRST_TAKE)
 
     def begin(self, kept: Kept, run: BodyRun, running: Running, history: list[Entry], start: SessionStart) -> None:
+        self.lives.forget(run.process_id)
         run.inbox = True
         turn = TurnRun(run, BodyPort(run, kept.record, None, self.world), running, start)
         run.start(turn.body(), history)

@@ -17,6 +17,7 @@ from lash.core.message import encode_message, user
 from lash.core.session import NewNode, SessionRow
 from lash.core.turn import Finished
 from lash.errors import DurableStoreRequired, ProviderError
+from lash.runtime.context import Context
 from lash.stores.memory import MemoryStore
 from lash.testing import simulate
 from lash.testing.model import Say, ScriptedModel
@@ -53,6 +54,58 @@ async def test_a_zombie_commits_nothing_and_its_answer_is_not_heard() -> None:
             assert (await said(session)) == [("user", "go"), ("assistant", "from the successor")]
             assert first.counters.leases_lost == 1
             assert (await session.usage()).turns == 1
+
+
+@virtual
+async def test_who_watches_where_the_lease_was_lost_is_told_what_the_successor_says() -> None:
+    store = memory()
+    slow, quick = ScriptedModel([Say("lost words", pause_s=20)]), ScriptedModel([Say("final words", pause_s=5)])
+    async with host(store, agent_of(slow), concurrency=1) as first, asyncio.timeout(200):
+        session = await first.session("s", first.agents.named("helper"))
+        turn = await session.send("go")
+        told: list[str] = []
+
+        async def watch() -> None:
+            async for event in turn.stream():
+                told.append(getattr(event, "text", type(event).__name__))
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(25)
+        row = await session_row(store)
+        async with host(store, agent_of(quick)) as second:
+            await store.write([Expire(row.process.owner or "")])
+            second.poke()
+            await watching
+    assert told == ["lost ", "Reset", "final ", "words", "ModelFinished", "Committed"]
+
+
+@virtual
+async def test_who_watches_a_parked_turn_that_goes_on_elsewhere_is_told_its_end() -> None:
+    @tool
+    async def approval(ctx: Context) -> str:
+        """Ask for approval."""
+        return await ctx.signal("approval", str)
+
+    store = memory()
+    first_model = ScriptedModel([Say("I ask.", calls=[("approval", {})]), Say("its only slot is taken", pause_s=1_000)])
+    here = agent_of(first_model, tools=[approval])
+    async with host(store, here, concurrency=1) as first, asyncio.timeout(200):
+        turn = await (await first.session("s", here)).send("go")
+        told: list[str] = []
+
+        async def watch() -> None:
+            async for event in turn.stream():
+                told.append(getattr(event, "text", type(event).__name__))
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(10)
+        assert (await session_row(store)).process.record.waiting is not None
+        await (await first.session("other", here)).send("go")
+        async with host(store, agent_of(["It is fine."], tools=[approval])):
+            await first.handle("session:s").signal("approval", "yes")
+            await watching
+    asked = ["I ask.", "ModelFinished", "ToolStarted", "ToolFinished"]
+    assert told == [*asked, "It is fine.", "ModelFinished", "Committed"]
 
 
 @virtual
