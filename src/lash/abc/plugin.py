@@ -2,8 +2,9 @@
 
 Hooks are host code and need not repeat: what each stage decided is recorded once, and a turn that runs again is told
 the record. Decisions fold monotonely: abort before deny before answer, and no later hook can undo a denial (spec
-sessions 13, rulings 8 and 11). Hooks of one stage run in the order of the agent's plugins. A hook that raises stops the
-turn as ``plugin_failed``; in a tool call it fails that call.
+sessions 13, rulings 8 and 11). Hooks of one stage run in the order of the agent's plugins. A hook that raises, or
+returns what means nothing there, stops the turn as ``plugin_failed``; in a tool call it fails that call; when the turn
+has ended (``after_turn``, ``committed``) it is logged. A decision that cannot be is ``InvalidValue`` where it is made.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from lash.core import codec
 from lash.core.message import Message, ToolCall
 from lash.core.model import ModelReply
-from lash.core.tool import ToolOutput
+from lash.core.outcome import line_of
+from lash.core.tool import ToolOutput, check_said
 from lash.core.turn import Outcome
+from lash.errors import InvalidValue
 
 if TYPE_CHECKING:
     from lash.abc.tool import AnyTool
@@ -30,6 +34,9 @@ class Abort:
     code: str
     message: str
 
+    def __post_init__(self) -> None:
+        check_words(self, self.code, self.message)
+
 
 @dataclass(frozen=True, slots=True)
 class Deny:
@@ -38,12 +45,19 @@ class Deny:
     code: str
     message: str
 
+    def __post_init__(self) -> None:
+        check_words(self, self.code, self.message)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The tool call has this output, without or instead of being performed. Tool hooks only."""
 
     output: ToolOutput
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.output, ToolOutput):
+            raise InvalidValue(f"A ToolAnswer has a lash.ToolOutput, not {line_of(self.output)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +66,20 @@ class ReplaceArguments:
 
     arguments: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.arguments, dict):
+            raise InvalidValue(f"ReplaceArguments has a dict of all arguments, not {line_of(self.arguments)}.")
+
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Add these messages to the conversation. Not in ``after_turn``, when nobody would read them."""
+    """Add these messages of the user or the system to the conversation. Not in ``after_turn``, when nobody would read
+    them."""
 
     messages: tuple[Message, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", check_said("Say", self.messages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +89,25 @@ class Notify:
     name: str
     payload: object = None
 
+    def __post_init__(self) -> None:
+        check_words(self, self.name)
+        plain = codec.decode(codec.encode(self.payload, f"payload of Notify {self.name!r}"))
+        object.__setattr__(self, "payload", plain)
+
 
 @dataclass(frozen=True, slots=True)
 class Compact:
     """Have the conversation summed up before the next turn, as ``session.compact(focus)`` does. ``after_turn`` only."""
 
     focus: str = ""
+
+    def __post_init__(self) -> None:
+        check_words(self, self.focus)
+
+
+def check_words(decision: object, *words: object) -> None:
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise InvalidValue(f"{type(decision).__name__} is made of text, not of {line_of(wrong[0])}.")
 
 
 Decision: TypeAlias = Abort | Deny | Answer | ReplaceArguments | Say | Notify | Compact

@@ -17,6 +17,7 @@ from lash.core import codec
 from lash.core.attachment import check_attachment
 from lash.core.message import Media, Text
 from lash.core.model import ToolSpec
+from lash.core.outcome import line_of
 from lash.core.retry import Retry
 from lash.core.schedule import Duration, duration_ms
 from lash.core.tool import Effect, Fail, Finish, SwitchFrame, ToolOutput, failed
@@ -107,8 +108,11 @@ class ToolContext:
         return data
 
     def notify(self, name: str, payload: object = None) -> None:
-        """Tell observers of the turn: a ``PluginEvent`` under the tool's session, live only. ``payload`` is JSON."""
-        self._port.notify(name, payload)
+        """Tell observers of the turn: a ``PluginEvent`` under the tool's name, live only. ``payload`` is JSON. Raises
+        ``InvalidValue``."""
+        if not isinstance(name, str):
+            raise InvalidValue(f"ctx.notify takes a name, not {line_of(name)}.")
+        self._port.notify(name, codec.decode(codec.encode(payload, f"payload of {name!r}")))
 
 
 class AwaitedProcess(Protocol):

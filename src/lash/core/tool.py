@@ -23,7 +23,7 @@ from lash.core.message import (
     part_of,
     unsound,
 )
-from lash.core.outcome import Failure
+from lash.core.outcome import Failure, line_of
 from lash.errors import InvalidValue
 
 Effect: TypeAlias = Literal["pure", "idempotent", "once"]
@@ -43,7 +43,7 @@ class SwitchFrame:
     """Commit the turn, begin a new context, and go on there with ``task`` as the next input.
 
     ``seeds`` are the first messages of the new context. ``name`` is anything but blank. Raises ``InvalidValue`` for
-    seeds that are no sound history.
+    what is no text, and for seeds that are no sound history.
     """
 
     name: str
@@ -51,6 +51,8 @@ class SwitchFrame:
     seeds: tuple[Message, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.task, str):
+            raise InvalidValue(f"A frame has a name and a task in words, not {line_of((self.name, self.task))}.")
         if self.seeds and (problem := unsound(self.seeds)) is not None:
             raise InvalidValue(
                 f"The seeds of frame {self.name!r} can begin no context: {problem}. Nothing was written."
@@ -59,20 +61,42 @@ class SwitchFrame:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """End the turn as stopped, with this failure."""
+    """End the turn as stopped, with this failure. Raises ``InvalidValue`` for what is none."""
 
     failure: Failure
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.failure, Failure):
+            raise InvalidValue(f"Fail takes a lash.Failure(class, code, message), not {line_of(self.failure)}.")
+
 
 Control: TypeAlias = Finish | SwitchFrame | Fail
+CONTROLS: Final = (Finish, SwitchFrame, Fail)
 CALLED: Final = (ToolCall, ToolResult)
+
+
+def check_said(who: str, messages: object) -> tuple[Message, ...]:
+    """Messages that a tool or a plugin adds. Raises ``InvalidValue`` for what no history can take from them."""
+    if not isinstance(messages, (tuple, list)):
+        raise InvalidValue(f"{who} adds a tuple of messages, not {line_of(messages)}. Nothing was written.")
+    found = tuple(cast("Sequence[object]", messages))
+    for message in found:
+        if not isinstance(message, Message):
+            raise InvalidValue(f"{who} adds messages, as lash.user('…') makes them, not {line_of(message)}.")
+        if message.role not in ("user", "system") or any(isinstance(part, CALLED) for part in message.parts):
+            raise InvalidValue(
+                f"{who} cannot add a message of role {message.role!r} with these parts: what is added are user and "
+                "system messages of text and attachments. Nothing was written."
+            )
+    return cast("tuple[Message, ...]", found)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
     """``content`` is what the model reads; ``value`` what programs see. ``failure`` says why there is no value.
 
-    Raises ``InvalidValue`` for a message of ``say`` that would break the history it is put into.
+    Raises ``InvalidValue`` for content that is no text or attachment, and for a message of ``say`` that would break the
+    history it is put into.
     """
 
     content: tuple[Text | Media, ...]
@@ -84,12 +108,16 @@ class ToolOutput:
     """Messages to add to the conversation at the next boundary: of the user or the system, of text and attachments."""
 
     def __post_init__(self) -> None:
-        for message in self.say:
-            if message.role not in ("user", "system") or any(isinstance(part, CALLED) for part in message.parts):
-                raise InvalidValue(
-                    f"A tool cannot say a message of role {message.role!r} with these parts: it says user and system "
-                    "messages of text and attachments. Nothing was written."
-                )
+        content: object = self.content
+        if not isinstance(content, (tuple, list)) or not all(isinstance(part, (Text, Media)) for part in self.content):
+            raise InvalidValue(
+                f"The content of a ToolOutput is a tuple of lash.Text and lash.Media, not {line_of(self.content)}."
+            )
+        object.__setattr__(self, "content", tuple(self.content))
+        for name, item, kinds in (("failure", self.failure, Failure), ("control", self.control, CONTROLS)):
+            if item is not None and not isinstance(item, kinds):
+                raise InvalidValue(f"The {name} of a ToolOutput cannot be {line_of(item)}.")
+        object.__setattr__(self, "say", check_said("A tool", self.say))
 
     def as_json(self) -> dict[str, object]:
         document: dict[str, object] = {"content": [part_json(part) for part in self.content]}

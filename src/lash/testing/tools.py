@@ -9,7 +9,6 @@ import hashlib
 from typing import Any
 
 from lash.abc.tool import ToolContext
-from lash.core import codec
 
 
 class DirectToolPort:
@@ -36,7 +35,7 @@ class DirectToolPort:
         return self.blobs.get(ref)
 
     def notify(self, name: str, payload: object) -> None:
-        self.notified.append((name, codec.decode(codec.encode(payload, f"payload of {name!r}"))))
+        self.notified.append((name, payload))
 
 
 class TestToolContext(ToolContext):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 
@@ -86,3 +88,26 @@ def test_a_frame_cannot_begin_with_a_history_that_is_unsound() -> None:
         SwitchFrame("billing", "send", (user("hi"), call))
     answered = Message("tool", (ToolResult("a", "find", ()),))
     assert len(SwitchFrame("billing", "send", (user("hi"), call, answered)).seeds) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ToolOutput("done"), "content of a ToolOutput .* not 'done'"),
+        (lambda: ToolOutput(("done",)), "content of a ToolOutput .* not .'done',."),
+        (lambda: ToolOutput((), failure="gone"), "failure of a ToolOutput cannot be 'gone'"),
+        (lambda: ToolOutput((), control="finish"), "control of a ToolOutput cannot be 'finish'"),
+        (lambda: ToolOutput((), say="hi"), "A tool adds a tuple of messages, not 'hi'"),
+        (lambda: ToolOutput((), say=("hi",)), "A tool adds messages, .* not 'hi'"),
+        (lambda: Fail("gone"), "Fail takes a lash.Failure.* not 'gone'"),
+        (lambda: SwitchFrame("billing", None), r"name and a task in words, not .'billing', None"),
+    ],
+)
+def test_what_a_result_cannot_be_made_of_is_said_where_it_is_made(make: Any, says: str) -> None:
+    with pytest.raises(InvalidValue, match=says):
+        make()
+
+
+def test_a_list_of_parts_or_messages_will_do() -> None:
+    made: Any = ToolOutput
+    assert made([Text("a")], say=[user("b")]) == ToolOutput((Text("a"),), say=(user("b"),))
