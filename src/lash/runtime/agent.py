@@ -7,7 +7,7 @@ names its agent, and a worker that has no agent of that name does not claim it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, cast, overload
 
@@ -26,7 +26,7 @@ from lash.runtime.shapes import ANY, Shape, shape_of, short
 
 T = TypeVar("T", covariant=True)
 V = TypeVar("V")
-Instructions: TypeAlias = "str | Callable[[TurnView], str]"
+Instructions: TypeAlias = "str | Callable[[TurnView], str | Awaitable[str]]"
 HOOKS = (
     "before_turn", "instructions", "hide_tools", "view", "model_replied", "before_tool", "after_tool", "show_result",
     "at_boundary", "after_turn", "committed",
@@ -37,10 +37,10 @@ MODEL_RETRY = Retry(attempts=5, initial="1s", maximum="30s")
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Agent(Generic[T]):
     """``model``: ``"<provider>:<model>"`` such as ``"openai:gpt-5-mini"``, or a provider object with a model's name
-    (``(provider, "name")``). ``instructions``: text, or a function of the turn that returns it. ``tools``: functions
-    decorated with ``@lash.tool``. ``output``: the type of the final answer; without one it is the text. ``retry``: of
-    model calls that a provider says may be tried again; its own wish for a pause is heeded. ``info``: what the model
-    can do and costs, where the catalog does not know it. Raises ``InvalidAgent``.
+    (``(provider, "name")``). ``instructions``: text, or a function of the turn that returns it, sync or async.
+    ``tools``: functions decorated with ``@lash.tool``. ``output``: the type of the final answer; without one it is the
+    text. ``retry``: of model calls that a provider says may be tried again; its own wish for a pause is heeded.
+    ``info``: what the model can do and costs, where the catalog does not know it. Raises ``InvalidAgent``.
     """
 
     name: str

@@ -7,22 +7,30 @@ order and see the state they left; between plugins nothing is shared. A plugin t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+import inspect
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeVar, cast
 
 from lash.abc.plugin import Abort, Compact, Decisions, Notify, Plugin, Say, TurnView
 from lash.abc.tool import AnyTool, Tool
 from lash.core import codec
 from lash.core.message import Message, message_json, message_of, unsound
-from lash.core.model import ModelReply
 from lash.core.outcome import line_of, text_of
-from lash.core.turn import Boundary, Outcome
-from lash.errors import InvalidAgent, Terminal
-from lash.runtime.agent import Agent, several
+from lash.errors import InvalidAgent, InvalidValue, Terminal, ToolFailed
+from lash.runtime.agent import Agent, named, several
 from lash.runtime.live import LiveTurn
 
+V = TypeVar("V")
 Stage = Literal["prepare", "model_replied", "at_boundary", "after_turn"]
+COMMON: Final = frozenset[type]({Abort, Say, Notify})
+LAST: Final = frozenset[type]({Notify, Compact})
+"""In ``after_turn``, when it is too late for the others."""
+INSTRUCTIONS_FAILED: Final = "instructions_failed"
+OF_TOOLS: Final = ("before_tool", "after_tool", "show_result")
+
+log = logging.getLogger("lash.plugins")
 States = dict[str, dict[str, Any]]
 
 
@@ -89,32 +97,75 @@ def seen_of(item: object, context: Sequence[Message]) -> Message:
     return context[item] if isinstance(item, int) else message_of(item)
 
 
-class StageFailed(Terminal):
-    """A plugin raised, or decided what its stage does not know."""
+class PluginFailed(Terminal):
+    """A plugin raised, or returned what means nothing there."""
 
-    def __init__(self, plugin: str, hook: str, what: object) -> None:
-        super().__init__(f"Plugin {plugin!r} failed in {hook}: {what}", code="plugin_failed")
+    def __init__(self, plugin: Plugin, hook: str, what: str) -> None:
+        super().__init__(f"Plugin {plugin.id!r} failed in {hook}: {what}", code="plugin_failed")
+
+
+class InstructionsFailed(Terminal):
+    """The function that an agent has for its instructions raised, or returned no text."""
+
+    def __init__(self, agent: Agent[Any], what: str) -> None:
+        where = f"The instructions function {named(agent.instructions)} of agent {agent.name!r}"
+        super().__init__(f"{where} failed: {what}", code=INSTRUCTIONS_FAILED)
+
+
+async def asked(plugin: Plugin, hook: str, view: TurnView, *told: object) -> Any:
+    """What a plugin's hook returns. Raises ``PluginFailed`` for whatever goes wrong in it, and the ``ToolFailed`` of a
+    hook that judges a tool call."""
+    try:
+        answer = getattr(plugin, hook)(view, *told)
+        if not inspect.isawaitable(answer):
+            raise TypeError("a hook is an async function, and this one is not")
+        return await answer
+    except Exception as error:
+        if isinstance(error, ToolFailed) and hook in OF_TOOLS:
+            raise
+        raise PluginFailed(plugin, hook, raised(error)) from error
+
+
+def raised(error: Exception) -> str:
+    return f"{type(error).__name__}: {text_of(error, str)}"
+
+
+async def stage(scene: Scene, name: Stage, *told: object) -> object:
+    """The step: what the plugins decide at this stage, as JSON. Raises ``PluginFailed`` and ``InstructionsFailed``."""
+    if name == "prepare":
+        return await prepare(scene)
+    document = Recording(scene, LAST if name == "after_turn" else COMMON)
+    for plugin in scene.agent.hooked.get(name, ()):
+        try:
+            await document.ask(plugin, name, *told)
+        except PluginFailed as error:
+            if name != "after_turn":
+                raise
+            document.states.pop(plugin.id, None)
+            log.error(
+                "%s. The outcome of turn %s/%d stays.", error, scene.session_id, scene.turn, exc_info=error.__cause__
+            )
+    return document.as_json()
 
 
 async def prepare(scene: Scene) -> object:
     """Before the first model call: ``before_turn``, then instructions, tools and the view."""
     agent, document = scene.agent, Recording(scene)
     for plugin in agent.hooked.get("before_turn", ()):
-        await document.ask(plugin, "before_turn", plugin.before_turn)
+        await document.ask(plugin, "before_turn")
     if document.abort is not None:
         return document.as_json()
-    sections = [agent.instructions if isinstance(agent.instructions, str) else told_instructions(scene)]
+    sections = [agent.instructions if isinstance(agent.instructions, str) else await told_instructions(scene)]
     for plugin in agent.hooked.get("instructions", ()):
-        if section := await document.call(plugin, "instructions", plugin.instructions):
-            sections.append(str(section))
+        section = await document.call(plugin, "instructions")
+        if not isinstance(section or "", str):
+            raise PluginFailed(plugin, "instructions", f"it returned {line_of(section)}, which is no text")
+        sections.append(section or "")
     hidden: list[str] = []
     names = [tool.name for tool in tools_of(agent)]
     for plugin in agent.hooked.get("hide_tools", ()):
-
-        async def hide(view: TurnView, plugin: Plugin = plugin) -> Sequence[str]:
-            return await plugin.hide_tools(view, names)
-
-        hidden += [str(name) for name in await document.call(plugin, "hide_tools", hide)]
+        told = await document.call(plugin, "hide_tools", names)
+        hidden += listed_of(plugin, "hide_tools", told, str, "names of tools")
     result = document.as_json()
     result["instructions"] = "\n\n".join(text for text in sections if text.strip())
     if hidden:
@@ -130,64 +181,48 @@ async def viewed(document: Recording, scene: Scene) -> list[object] | None:
     """The view of the last plugin that has one, each seeing the former's; messages kept are told by their place."""
     original = scene.messages = [*scene.messages, *document.say]
     for plugin in scene.agent.hooked["view"]:
-        seen = await document.call(plugin, "view", plugin.view)
-        if seen is None:
+        shown = await document.call(plugin, "view")
+        if shown is None:
             continue
-        problem = unsound(seen)
+        messages = listed_of(plugin, "view", shown, Message, "messages")
+        if not messages:
+            raise PluginFailed(plugin, "view", "the view is empty, and a model must be sent something")
+        problem = unsound(messages)
         if problem is not None:
-            raise StageFailed(plugin.id, "view", f"the view is not sound: {problem}")
-        scene.messages = list(seen)
+            raise PluginFailed(plugin, "view", f"the view is not sound: {problem}")
+        scene.messages = messages
     if scene.messages is original or list(map(id, scene.messages)) == list(map(id, original)):
         return None
     places = {id(message): place for place, message in enumerate(original)}
-    shown = [places.get(id(message), message_json(message)) for message in scene.messages]
+    found = [places.get(id(message), message_json(message)) for message in scene.messages]
     scene.messages = original
-    return cast("list[object]", shown)
+    return cast("list[object]", found)
 
 
-def told_instructions(scene: Scene) -> str:
-    agent = scene.agent
-    assert callable(agent.instructions)
-    told: object = agent.instructions(scene.view(Plugin(), {}))
+async def told_instructions(scene: Scene) -> str:
+    """What the agent's own function says of this turn. Raises ``InstructionsFailed``."""
+    agent, function = scene.agent, scene.agent.instructions
+    assert callable(function)
+    try:
+        told: object = function(scene.view(Plugin(), {}))
+        told = await told if inspect.isawaitable(told) else told
+    except Exception as error:
+        raise InstructionsFailed(agent, raised(error)) from error
     if not isinstance(told, str):
-        raise StageFailed("agent " + agent.name, "instructions", f"they must be text, not {type(told).__name__}")
+        raise InstructionsFailed(agent, f"it returned {line_of(told)}, which is no text")
     return told
 
 
-async def model_replied(scene: Scene, reply: ModelReply) -> object:
-    document = Recording(scene)
-    for plugin in scene.agent.hooked.get("model_replied", ()):
-
-        async def ask(view: TurnView, plugin: Plugin = plugin) -> Decisions:
-            return await plugin.model_replied(view, reply)
-
-        await document.ask(plugin, "model_replied", ask)
-    return document.as_json()
-
-
-async def at_boundary(scene: Scene, kind: Boundary) -> object:
-    document = Recording(scene)
-    for plugin in scene.agent.hooked.get("at_boundary", ()):
-
-        async def ask(view: TurnView, plugin: Plugin = plugin) -> Decisions:
-            return await plugin.at_boundary(view, kind)
-
-        await document.ask(plugin, "at_boundary", ask)
-    return document.as_json()
-
-
-async def after_turn(scene: Scene, outcome: Outcome) -> object:
-    document = Recording(scene, frozenset({Notify, Compact}))
-    for plugin in scene.agent.hooked.get("after_turn", ()):
-
-        async def ask(view: TurnView, plugin: Plugin = plugin) -> Decisions:
-            return await plugin.after_turn(view, outcome)
-
-        await document.ask(plugin, "after_turn", ask)
-    return document.as_json()
-
-
-COMMON = frozenset[type]({Abort, Say, Notify})
+def listed_of(plugin: Plugin, hook: str, value: object, kind: type[V], what: str) -> list[V]:
+    """What a hook that returns a list has returned; None is an empty one. Raises ``PluginFailed``."""
+    if value is None:
+        return []
+    came: object = value
+    if isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping)):
+        items = list(cast("Collection[object]", value))
+        if all(isinstance(item, kind) for item in items):
+            return cast("list[V]", items)
+    raise PluginFailed(plugin, hook, f"it returned {line_of(came)}, which is no list of {what}")
 
 
 class Recording:
@@ -201,32 +236,34 @@ class Recording:
         self.compact: str | None = None
         self.states: States = {}
 
-    async def call(self, plugin: Plugin, hook: str, function: Callable[[TurnView], Any]) -> Any:
+    async def call(self, plugin: Plugin, hook: str, *told: object) -> Any:
         """One hook with its plugin's state; what it leaves there is kept."""
         former = self.states.get(plugin.id, self.scene.states.get(plugin.id, {}))
         view = self.scene.view(plugin, copy.deepcopy(former))
-        try:
-            result = await function(view)
-            if view.state != former:
-                state = codec.decode_object(codec.encode(view.state, f"state of plugin {plugin.id!r}"))
-                self.states[plugin.id] = state
-        except StageFailed:
-            raise
-        except Exception as error:
-            raise StageFailed(plugin.id, hook, f"{type(error).__name__}: {error}") from error
+        result = await asked(plugin, hook, view, *told)
+        if view.state != former:
+            state: object = view.state
+            if not isinstance(state, dict):
+                raise PluginFailed(plugin, hook, f"it left {line_of(state)} for its state, which is a dict")
+            try:
+                self.states[plugin.id] = codec.decode_object(codec.encode(state, "state of the plugin"))
+            except InvalidValue as error:
+                raise PluginFailed(plugin, hook, error.message) from error
         return result
 
-    async def ask(self, plugin: Plugin, hook: str, function: Callable[[TurnView], Any]) -> None:
+    async def ask(self, plugin: Plugin, hook: str, *told: object) -> None:
         """One hook that decides."""
         if self.abort is not None:
             return
-        for decision in listed(await self.call(plugin, hook, function)):
+        decisions = listed(await self.call(plugin, hook, *told))
+        for decision in decisions:
             if type(decision) not in self.allowed:
-                raise StageFailed(plugin.id, hook, f"{decision!r} means nothing there")
+                raise PluginFailed(plugin, hook, f"it decided {line_of(decision)}, which means nothing there")
+        for decision in decisions:
             if isinstance(decision, Abort):
                 self.abort = self.abort or decision
             elif isinstance(decision, Say):
-                self.say += [said_by(plugin, message) for message in decision.messages]
+                self.say += said_by(plugin, decision)
             elif isinstance(decision, Compact):
                 self.compact = decision.focus
             elif isinstance(decision, Notify) and self.scene.live is not None:
@@ -245,11 +282,9 @@ class Recording:
         return document
 
 
-def said_by(plugin: Plugin, message: Message) -> Message:
-    """A plugin may speak as the user or as the system, and it shows."""
-    if message.role not in ("user", "system"):
-        raise StageFailed(plugin.id, "Say", f"a plugin may say user and system messages, not {message.role}")
-    return Message(message.role, message.parts, message.origin or f"plugin:{plugin.id}")
+def said_by(plugin: Plugin, say: Say) -> list[Message]:
+    """It shows who speaks."""
+    return [replace(message, origin=message.origin or f"plugin:{plugin.id}") for message in say.messages]
 
 
 def listed(decisions: Decisions) -> Sequence[object]:

@@ -38,7 +38,7 @@ from lash.runtime.watch import Hub
 if TYPE_CHECKING:
     from lash.runtime.leases import Leases
 
-log = logging.getLogger("lash.sessions")
+log = logging.getLogger("lash.plugins")
 
 
 @dataclass(slots=True)
@@ -206,7 +206,7 @@ class SessionWork:
                 view = end.scene.view(plugin, dict(end.scene.states.get(plugin.id, {})))
                 await plugin.committed(view, end.outcome)
             except Exception:
-                log.exception("plugin %s failed after the commit", plugin.id)
+                log.exception("Plugin %r failed in committed.", plugin.id)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

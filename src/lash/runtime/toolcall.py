@@ -20,12 +20,12 @@ from typing import Any, Final
 from lash.abc.plugin import Abort, Answer, Deny, Notify, Plugin, ReplaceArguments, Say
 from lash.abc.tool import AnyTool, ToolContext
 from lash.core.message import Message, ToolCall
-from lash.core.outcome import Failure, failure_of
+from lash.core.outcome import Failure, failure_of, line_of
 from lash.core.retry import NO_RETRY
 from lash.core.tool import ToolOutput, failed
 from lash.errors import LeaseLost
 from lash.runtime.agents import Running
-from lash.runtime.hooks import Scene, listed, said_by
+from lash.runtime.hooks import PluginFailed, Scene, asked, listed, said_by
 from lash.runtime.steps import StepContext, current
 
 log = logging.getLogger("lash.tools")
@@ -179,11 +179,11 @@ class Inspected:
         scene = self.job.scene
         view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
         changed: dict[str, Any] | None = None
-        for decision in listed(await plugin.before_tool(view, self.job.call, dict(arguments))):
+        for decision in listed(await asked(plugin, "before_tool", view, self.job.call, dict(arguments))):
             if isinstance(decision, ReplaceArguments):
                 changed = decision.arguments
             else:
-                self._note(plugin, decision)
+                self._note(plugin, "before_tool", decision)
         return changed
 
     async def after(self) -> ToolOutput:
@@ -193,28 +193,29 @@ class Inspected:
         try:
             for plugin in scene.agent.hooked.get("after_tool", ()):
                 view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
-                for decision in listed(await plugin.after_tool(view, call, output)):
-                    self._note(plugin, decision)
+                for decision in listed(await asked(plugin, "after_tool", view, call, output)):
+                    self._note(plugin, "after_tool", decision)
                 output = self.output or output
             for plugin in scene.agent.hooked.get("show_result", ()):
                 view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
-                shown = await plugin.show_result(view, call, output)
-                if shown is not None:
-                    output = replace(output, content=shown.content)
+                shown: object = await asked(plugin, "show_result", view, call, output)
+                if not isinstance(shown or output, ToolOutput):
+                    raise PluginFailed(plugin, "show_result", f"it returned {line_of(shown)}, which is no ToolOutput")
+                output = replace(output, content=shown.content) if isinstance(shown, ToolOutput) else output
         except Exception as error:  # noqa: BLE001  # a hook's own error fails the call, not the turn
             return failed(failure_of(error))
         return output if self.denied is None else failed(self.denied)
 
-    def _note(self, plugin: Plugin, decision: object) -> None:
+    def _note(self, plugin: Plugin, hook: str, decision: object) -> None:
         match decision:
             case Abort(code, message) | Deny(code, message):
                 self.denied = self.denied or Failure("permission_denied", code, message)
             case Answer(output):
                 self.output = output
-            case Say(messages):
-                self.say += [said_by(plugin, message) for message in messages]
+            case Say():
+                self.say += said_by(plugin, decision)
             case Notify(name, payload):
                 if self.job.scene.live is not None:
                     self.job.scene.live.note(plugin.id, name, payload)
             case _:
-                raise ValueError(f"plugin {plugin.id!r} decided {decision!r}, which means nothing for a tool call")
+                raise PluginFailed(plugin, hook, f"it decided {line_of(decision)}, which means nothing there")

@@ -167,7 +167,7 @@ class TurnRun:
             self.halt("cancelled", "cancelled", f"The turn was cancelled: {reason}." if reason else "It was cancelled.")
         else:
             if "after_turn" in self.agent.hooked and self.state.outcome is not None:
-                decided = await self.stage("after_turn", hooks.after_turn, self.state.outcome)
+                decided = await self.stage("after_turn", self.state.outcome)
                 if decided is not None and decided.compact is not None:
                     command = codec.encode({"command": "compact", "focus": decided.compact})
                     self.follow.append(NewItem("command", "next_turn", command, f"lash:compact:{self.turn}"))
@@ -180,7 +180,7 @@ class TurnRun:
             self.halt("error", "tools_unusable", str(error))
             return
         if self.running.prepares:
-            decided = await self.stage("prepare", hooks.prepare)
+            decided = await self.stage("prepare")
             if decided is None:
                 return
             self.instructions = decided.instructions or ""
@@ -205,13 +205,14 @@ class TurnRun:
         if self.state.phase is not Phase.DONE:
             self.move(Halted(reason, code, message))
 
-    async def stage(self, name: str, function: Callable[..., Any], *args: object) -> hooks.Decided | None:
+    async def stage(self, name: hooks.Stage, *told: object) -> hooks.Decided | None:
         """One stage of hooks as a recorded step; None when it ended the turn."""
         scene = self.scene()
-        entry = await self.step(f"{name} {self.state.model_calls}", "", function, (scene, *args))
+        entry = await self.step(f"{name} {self.state.model_calls}", "", hooks.stage, (scene, name, *told))
         if entry.failed:
             failure = Failure.of_json(codec.decode(entry.payload))
-            self.halt("plugin", failure.code, failure.message)
+            reason: StopCause = "error" if failure.code == hooks.INSTRUCTIONS_FAILED else "plugin"
+            self.halt(reason, failure.code, failure.message)
             return None
         decided = hooks.Decided().of_json(codec.decode(entry.payload), scene.messages)
         self.states.update(decided.states)
@@ -263,7 +264,7 @@ class TurnRun:
         added = [message_of_item(item, steered=True) for item in await self.take(boundary=True)]
         self.own += tuple(added)
         if "at_boundary" in self.agent.hooked:
-            decided = await self.stage("at_boundary", hooks.at_boundary, effect.kind)
+            decided = await self.stage("at_boundary", effect.kind)
             if decided is None:
                 return
             added += decided.say
@@ -285,7 +286,7 @@ class TurnRun:
         if isinstance(reply, ModelReplied) and "model_replied" in self.agent.hooked:
             if self.state.phase is Phase.DONE:
                 return
-            decided = await self.stage("model_replied", hooks.model_replied, reply.reply)
+            decided = await self.stage("model_replied", reply.reply)
             if decided is not None:
                 self.later += decided.say
 

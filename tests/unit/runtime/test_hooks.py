@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -26,7 +27,7 @@ from lash.core.model import ModelReply
 from lash.core.observe import PluginEvent
 from lash.core.tool import ToolOutput
 from lash.core.turn import Finished, Outcome, Stopped
-from lash.errors import InvalidAgent
+from lash.errors import InvalidAgent, ToolFailed
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host, said
@@ -270,6 +271,187 @@ async def test_a_plugin_that_aborts_or_fails_stops_the_turn_and_the_input_is_kep
         assert isinstance(outcome, Stopped)
         assert (outcome.reason, outcome.code) == ("plugin", code)
         assert await said(session) == [("user", "hello")]
+
+
+def odd(hook: str, answer: Callable[[Any], Any]) -> Plugin:
+    """A plugin whose only hook, which is not typed, does as ``answer`` does with the turn's view."""
+
+    async def asked(self: Plugin, view: TurnView, *told: object) -> Any:
+        return answer(view)
+
+    members: dict[str, Any] = {"id": "odd", hook: asked}
+    made: Plugin = type("Odd", (Plugin,), members)()
+    return made
+
+
+async def outcome_with(plugin: Plugin, **options: Any) -> Finished[Any] | Stopped:
+    model = ScriptedModel([Say(calls=[("echo", {"text": "hi"})]), "done"])
+    agent = agent_of(model, plugins=[plugin], tools=[echo], **options)
+    async with host(memory(), agent) as app:
+        return await (await (await app.session("s", agent)).send("go"))
+
+
+def unset(view: TurnView) -> None:
+    view.state = None  # type: ignore[assignment]
+
+
+def spoil(view: TurnView) -> None:
+    view.state["odd"] = object()
+
+
+def fail(view: TurnView) -> None:
+    raise OSError("no net")
+
+
+WRONG: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "an error": ("before_turn", fail, "OSError: no net"),
+    "no decision": ("before_turn", lambda view: True, "it decided True, which means nothing there"),
+    "a notice of no JSON": ("before_turn", lambda view: Notify("n", object()), "payload of Notify 'n' .* no JSON form"),
+    "a notice without a name": ("model_replied", lambda view: Notify(3), "Notify is made of text, not of 3"),  # type: ignore[arg-type]
+    "an abort without words": ("at_boundary", lambda view: Abort(3, "x"), "Abort is made of text, not of 3"),  # type: ignore[arg-type]
+    "a word for a message": ("before_turn", lambda view: Speak(("hi",)), r"Say adds messages, as .* not 'hi'"),  # type: ignore[arg-type]
+    "a message alone": ("before_turn", lambda view: Speak(user("hi")), "Say adds a tuple of messages"),  # type: ignore[arg-type]
+    "the model's word": ("before_turn", lambda view: Speak((Message("assistant", ()),)), "role 'assistant'"),
+    "no text": ("instructions", lambda view: ["a"], "returned .'a'., which is no text"),
+    "a name for names": ("hide_tools", lambda view: "echo", "returned 'echo', which is no list of names"),
+    "numbers for names": ("hide_tools", lambda view: [3], "returned .3., which is no list of names"),
+    "an empty view": ("view", lambda view: [], "the view is empty"),
+    "a view of words": ("view", lambda view: ["hi"], "returned .'hi'., which is no list of messages"),
+    "one message for a view": ("view", lambda view: user("hi"), "no list of messages"),
+    "no state": ("before_turn", unset, "it left None for its state"),
+    "a state of no JSON": ("at_boundary", spoil, "state of the plugin .* no JSON form"),
+}
+
+
+@pytest.mark.parametrize(("hook", "answer", "says"), WRONG.values(), ids=WRONG)
+@virtual
+async def test_what_means_nothing_stops_the_turn_and_names_plugin_and_hook(
+    hook: str, answer: Callable[[Any], Any], says: str
+) -> None:
+    outcome = await outcome_with(odd(hook, answer))
+    assert isinstance(outcome, Stopped)
+    assert (outcome.reason, outcome.code) == ("plugin", "plugin_failed")
+    assert re.match(f"Plugin 'odd' failed in {hook}: .*{says}", outcome.message), outcome.message
+
+
+@virtual
+async def test_a_hook_that_is_not_async_is_named() -> None:
+    class Sync(Plugin):
+        id: ClassVar[str] = "sync"
+
+        def before_turn(self, view: TurnView) -> None:  # type: ignore[override]
+            return None
+
+    outcome = await outcome_with(Sync())
+    assert isinstance(outcome, Stopped)
+    assert outcome.message.startswith("Plugin 'sync' failed in before_turn: TypeError: a hook is an async function")
+
+
+@virtual
+async def test_none_hides_nothing_and_adds_nothing() -> None:
+    for hook in ("hide_tools", "instructions", "view"):
+        assert isinstance(await outcome_with(odd(hook, lambda view: None)), Finished)
+
+
+WRONG_IN_CALLS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "an error": ("before_tool", fail, "OSError: no net"),
+    "no decision": (
+        "before_tool",
+        lambda view: Compact(),
+        r"it decided Compact\(focus=''\), which means nothing there",
+    ),
+    "a text for an output": ("after_tool", lambda view: Answer("hi"), "ToolAnswer has a lash.ToolOutput, not 'hi'"),  # type: ignore[arg-type]
+    "a list for arguments": ("before_tool", lambda view: ReplaceArguments([1]), "ReplaceArguments has a dict"),  # type: ignore[arg-type]
+    "a notice of no JSON": ("after_tool", lambda view: Notify("n", {1, object()}), "payload of Notify 'n'"),
+    "a text to show": ("show_result", lambda view: "hi", "it returned 'hi', which is no ToolOutput"),
+}
+
+
+@pytest.mark.parametrize(("hook", "answer", "says"), WRONG_IN_CALLS.values(), ids=WRONG_IN_CALLS)
+@virtual
+async def test_what_means_nothing_for_a_tool_call_fails_it_and_names_plugin_and_hook(
+    hook: str, answer: Callable[[Any], Any], says: str
+) -> None:
+    told = await result_with(odd(hook, answer))
+    assert re.match(rf"\[failed: plugin_failed\] Plugin 'odd' failed in {hook}: .*{says}", told), told
+
+
+@virtual
+async def test_a_hook_of_a_tool_call_may_say_in_its_own_words_what_went_wrong() -> None:
+    def refuse(view: TurnView) -> None:
+        raise ToolFailed("Not on Sundays.", code="sunday")
+
+    assert await result_with(odd("before_tool", refuse)) == "[failed: sunday] Not on Sundays."
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (fail, "OSError: no net"),
+        (
+            lambda view: Abort("late", "No."),
+            r"it decided Abort\(code='late', message='No.'\), which means nothing there",
+        ),
+        (spoil, "state of the plugin"),
+    ],
+)
+@virtual
+async def test_what_goes_wrong_after_the_turn_is_logged_and_the_turn_stays_as_it_is(
+    answer: Callable[[Any], Any], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wrong(view: TurnView) -> Any:
+        view.state["kept"] = "no"
+        return answer(view)
+
+    model = ScriptedModel(["one", "the summary"])
+    agent = agent_of(model, plugins=[odd("after_turn", wrong), Counting(), Tidy()])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        outcome = await (await session.send("go"))
+        assert isinstance(outcome, Finished)
+        assert outcome.text == "one"
+        kept = {node.name: node.body for node in await session.nodes() if node.kind == "state"}
+        assert kept == {"counting": b'{"turns":1}'}, "the others were asked, and the state of the one that failed stays"
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.name for record in errors] == ["lash.plugins"]
+    assert re.match(rf"Plugin 'odd' failed in after_turn: .*{says}.*outcome of turn s/1 stays", errors[0].getMessage())
+
+
+class Counting(Plugin):
+    id: ClassVar[str] = "counting"
+
+    async def after_turn(self, view: TurnView, outcome: Outcome) -> Decisions:
+        view.state["turns"] = view.state.get("turns", 0) + 1
+        return None
+
+
+async def async_words(view: TurnView) -> str:
+    await asyncio.sleep(1)
+    return f"You are talking in {view.session_id}."
+
+
+def number(view: TurnView) -> Any:
+    return 3
+
+
+@virtual
+async def test_instructions_may_be_an_async_function() -> None:
+    model = ScriptedModel(["done"])
+    agent = agent_of(model, instructions=async_words)
+    async with host(memory(), agent) as app:
+        assert isinstance(await (await (await app.session("s", agent)).send("go")), Finished)
+    assert model.requests[0].instructions == "You are talking in s."
+
+
+@pytest.mark.parametrize(
+    ("function", "says"), [(fail, "failed: OSError: no net"), (number, "failed: it returned 3, which is no text")]
+)
+@virtual
+async def test_instructions_that_fail_are_named_with_their_agent(function: Any, says: str) -> None:
+    outcome = await outcome_with(Counting(), instructions=function)
+    assert isinstance(outcome, Stopped)
+    assert (outcome.reason, outcome.code) == ("error", "instructions_failed")
+    assert outcome.message == f"The instructions function {function.__name__!r} of agent 'helper' {says}"
 
 
 def test_plugins_are_checked_when_the_agent_is_made() -> None:
