@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from lash.cli import exits, output as out
-from lash.cli.apps import IsSession, NoUrl, load_app, opened, outlives_us, refuse_session, row_of, url_of
+from lash.cli.apps import IsSession, NoUrl, check_process, load_app, opened, outlives_us, row_of, url_of
 from lash.cli.documents import list_in, object_in, outcome_document, row_document
 from lash.cli.explain import explain_process
 from lash.cli.looking import outcome_words
@@ -179,7 +179,7 @@ async def signal(
 ) -> None:
     value = None if payload is None else parse_json(payload, "PAYLOAD-JSON")
     async with opened(url) as app:
-        await refuse_session(app, process_id)
+        await check_process(app, process_id)
         (row,) = await app.store.get((process_id,))
         if isinstance(row, ProcessRow) and row.record.spec.kind == SESSION:
             raise IsSession(f"{process_id!r} is a session, which asks for no signals. Send it an input: lash chat.")
@@ -189,7 +189,7 @@ async def signal(
 
 async def cancel(url: str | None, process_id: str, reason: str, as_json: bool) -> None:
     async with opened(url) as app:
-        await refuse_session(app, process_id)
+        await check_process(app, process_id)
         await app.handle(process_id).cancel(reason)
         row = await row_of(app, process_id)
         ended = "it is cancelled" if row.record.status.final else "the request is kept; its body may clean up first"
@@ -198,7 +198,7 @@ async def cancel(url: str | None, process_id: str, reason: str, as_json: bool) -
 
 async def retry(url: str | None, process_id: str, as_json: bool) -> None:
     async with opened(url) as app:
-        await refuse_session(app, process_id)
+        await check_process(app, process_id)
         await app.retry(process_id)
         row = await row_of(app, process_id)
         what = "a worker has it already" if row.owner is not None else "it may be claimed now"

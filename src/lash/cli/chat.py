@@ -11,11 +11,10 @@ import shlex
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from lash.cli import exits, output as out
-from lash.cli.apps import load_app, outlives_us, url_of
+from lash.cli.apps import chat_url, load_app, outlives_us, url_of
 from lash.cli.chat_commands import converse
 from lash.cli.chat_screen import AsideScreen, Screen, screen_for_people
 from lash.cli.chat_talk import Talk
@@ -23,6 +22,7 @@ from lash.cli.chat_thread import LoopThread, nudged
 from lash.cli.documents import Document
 from lash.cli.spending import prices_of, usage_document
 from lash.core.ids import mint
+from lash.core.session import ID_PREFIX
 from lash.core.turn import Finished, Stopped
 from lash.errors import InvalidArguments, InvalidValue, SessionUnknown, UsageError
 from lash.runtime.agent import Agent
@@ -33,8 +33,6 @@ from lash.wiring import Runtime as WiredRuntime, provider_of
 
 PLAIN_AGENT: Final = "chat"
 """Name of the agent that ``--model`` makes: its sessions go on with whatever model is named next."""
-PLAIN_FILE: Final = ".lash/chat.db"
-"""Where its sessions are, in the home folder."""
 
 
 class NoAgent(UsageError):
@@ -126,14 +124,7 @@ def app_of(wanted: Wanted) -> Runtime:
         return app
     agent = Agent(PLAIN_AGENT, model=wanted.model or "", instructions=wanted.instructions or "")
     provider_of(agent.model.partition(":")[0])
-    return WiredRuntime(wanted.url or plain_url(), agents=[agent])
-
-
-def plain_url() -> str:
-    """The database of ``--model``; its folder is made, for this user alone."""
-    path = Path.home() / PLAIN_FILE
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{path}"
+    return WiredRuntime(wanted.url or chat_url(), agents=[agent])
 
 
 def agent_of(app: Runtime, wanted: Wanted, named: str | None) -> Agent[Any]:
@@ -153,9 +144,10 @@ def agent_of(app: Runtime, wanted: Wanted, named: str | None) -> Agent[Any]:
 async def begun(app: Runtime, wanted: Wanted, loop: LoopThread, alone: bool) -> Talk:
     """The session, if it is there; a new one is made when something is said. Raises ``SessionDeleted``,
     ``SessionConflict``."""
-    session_id = wanted.session
-    if session_id is None:
+    if wanted.session is None:
         session_id = mint("s", app.now_ms(), os.urandom(8))
+    else:
+        session_id = wanted.session.removeprefix(ID_PREFIX)  # as other commands take it
     session: Session[Any] | None = None
     named: str | None = None
     with suppress(SessionUnknown):

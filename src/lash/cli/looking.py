@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lash.abc.store import ProcessFilter
 from lash.cli import output as out
-from lash.cli.apps import opened, refuse_session, row_of, session_of
+from lash.cli.apps import check_process, looked_at, opened, row_of, session_of
 from lash.cli.documents import (
     Document,
     entry_document,
@@ -100,7 +100,7 @@ def failure_words(failure: object) -> str:
 
 async def show(url: str | None, process_id: str, as_json: bool, nodes: bool = False, limit: int = 100) -> None:
     """A process, or else the session of this id; with ``nodes`` a session. ``limit``: of a session's nodes."""
-    async with opened(url) as app:
+    async with opened(looked_at(url)) as app:
         session_id = await session_meant(app, process_id, nodes)
         if session_id is not None:
             await show_session(app, session_id, limit, nodes, as_json)
@@ -278,7 +278,7 @@ def show_children(children: Sequence[ProcessRow], now_ms: int) -> None:
 
 async def events(url: str | None, process_id: str, after: int, follow: bool, as_json: bool) -> None:
     async with opened(url) as app:
-        await refuse_session(app, process_id)
+        await check_process(app, process_id)
         async for event in app.handle(process_id).events(after, follow):
             if as_json:
                 out.print_json(event_document(event))
@@ -292,7 +292,7 @@ async def events(url: str | None, process_id: str, after: int, follow: bool, as_
 
 
 async def explain(url: str | None, process_id: str, as_json: bool) -> None:
-    async with opened(url) as app:
+    async with opened(looked_at(url)) as app:
         session = await session_of(app, process_id)
         known = (await app.store.get((process_id,)))[0] is not None
         row = session.process if session is not None and not known else await row_of(app, process_id)

@@ -32,11 +32,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+URL_NAMES = ("--url", "--db")
+"""What names a database is called the same for every command."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 Url = Annotated[
-    str | None, typer.Option("--url", envvar="LASH_URL", help="The database: sqlite:///file.db or postgresql://….")
+    str | None, typer.Option(*URL_NAMES, envvar="LASH_URL", help="The database: sqlite:///file.db or postgresql://….")
 ]
-OwnUrl = Annotated[str | None, typer.Option("--url", envvar="LASH_URL", help="Another database than the target's own.")]
+LookedAtUrl = Annotated[
+    str | None, typer.Option(*URL_NAMES, envvar="LASH_URL", help="The database; else that of lash chat --model.")
+]
+OwnUrl = Annotated[
+    str | None, typer.Option(*URL_NAMES, envvar="LASH_URL", help="Another database than the target's own.")
+]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The process.")]
 TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", help="module:app or path/to/file.py[:app].")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the worker does, on stderr.")]
@@ -57,7 +64,7 @@ def root(
 def demo(
     folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Files to analyse; else Python's own.")] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=5, max=600, help="About how long it should take.")] = 20,
-    url: Annotated[str | None, typer.Option("--url", help="Another database than a temporary one.")] = None,
+    url: Annotated[str | None, typer.Option(*URL_NAMES, help="Another database than a temporary one.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the temporary database, to look into it.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -139,7 +146,7 @@ def show(
     found_id: Annotated[str, typer.Argument(metavar="ID", help="A process, or a session; session:ID is the session.")],
     nodes: Annotated[bool, typer.Option("--nodes", help="The nodes of a session instead of its transcript.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Of a session: its newest nodes.")] = 100,
-    url: Url = None,
+    url: LookedAtUrl = None,
     as_json: Json = False,
 ) -> None:
     """One process or session: its record, and what happened."""
@@ -156,7 +163,7 @@ def sessions(
     agent: Annotated[str | None, typer.Option("--agent", help="Only with this agent.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows of one page.")] = 50,
     after: Annotated[str | None, typer.Option("--after", help="The last id of the page before.")] = None,
-    url: Url = None,
+    url: LookedAtUrl = None,
     as_json: Json = False,
 ) -> None:
     """List sessions, newest first; needs no agent's code."""
@@ -180,7 +187,7 @@ def chat(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Leave the turns to workers that run.")] = False,
     url: Annotated[
         str | None,
-        typer.Option("--url", "--db", envvar="LASH_URL", help="The database; with --model else ~/.lash/chat.db."),
+        typer.Option(*URL_NAMES, envvar="LASH_URL", help="The database; with --model else ~/.lash/chat.db."),
     ] = None,
     as_json: Json = False,
 ) -> int:
@@ -206,7 +213,7 @@ def events(
 
 
 @app.command()
-def explain(process_id: Id, url: Url = None, as_json: Json = False) -> None:
+def explain(process_id: Id, url: LookedAtUrl = None, as_json: Json = False) -> None:
     """Say in words why a process is not moving."""
     from lash.cli import apps, looking
 

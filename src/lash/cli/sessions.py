@@ -11,7 +11,7 @@ from typing import Final
 
 from lash.abc.store import ProcessFilter
 from lash.cli import output as out, transcript as said
-from lash.cli.apps import NoUrl, load_app, opened
+from lash.cli.apps import NoUrl, load_app, looked_at, opened
 from lash.cli.documents import Document, state_of, tuple_document
 from lash.cli.spending import listed_price, session_usage_document, usage_lines
 from lash.core.process import ProcessRow, Tombstone
@@ -44,7 +44,7 @@ COLOURS: Final = {"idle": "green", "closed": "dim", **out.STYLES}
 async def sessions(
     target: str | None, url: str | None, agent: str | None, limit: int, after: str | None, as_json: bool
 ) -> None:
-    async with opened(url if target is None else url_of_target(target, url)) as app:
+    async with opened(looked_at(url) if target is None else url_of_target(target, url)) as app:
         if after is not None:
             await session_row(app, after)
         last = None if after is None else process_id_of(after)

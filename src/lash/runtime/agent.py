@@ -161,7 +161,7 @@ class Agent(Generic[T]):
 def model_of(name: str, model: object) -> tuple[str, Provider | None]:
     if isinstance(model, str):
         prefix, colon, rest = model.partition(":")
-        if not (prefix and colon and rest):
+        if not (prefix.strip() and colon and rest.strip()):
             raise InvalidAgent(
                 f"The model of agent {name!r} must be '<provider>:<model>', as in 'openai:gpt-5-mini', not {model!r}."
             )

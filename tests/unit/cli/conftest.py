@@ -14,8 +14,9 @@ from tests.unit.cli.kit import JOBS, Cli
 
 @pytest.fixture
 def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
-    """In a folder of its own; what targets do to ``sys`` is undone."""
+    """In a folder of its own, with a home that is not there yet; what targets do to ``sys`` is undone."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = dict(sys.modules)
     root_handlers = list(logging.getLogger().handlers)

@@ -30,7 +30,6 @@ class Typed(io.StringIO):
 def bots(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     cli.target = cli.write("bots.py", BOT)
     cli.url = f"sqlite:///{cli.folder}/bots.db"
-    monkeypatch.setenv("HOME", str(cli.folder / "home"))
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     return cli
@@ -127,6 +126,11 @@ def test_the_same_session_goes_on(bots: Cli) -> None:
     assert texts == ["one", "You said: one", "two", "You said: two"]
 
 
+def test_a_session_may_be_named_as_its_process_is(bots: Cli) -> None:
+    ask(bots, "one", "--session=s")
+    assert ask(bots, "two", "--session=session:s", "--json").document["turn"] == "s/2"
+
+
 def test_every_question_without_a_session_begins_one(bots: Cli) -> None:
     first, second = (ask(bots, "hello", "--json").document["session"] for _ in range(2))
     assert first != second
@@ -156,6 +160,7 @@ BAD = [
     (["bots.py", "--model=openai:x"], "invalid_arguments", "not both"),
     (["--model=foo:x"], "model_unavailable", "Known prefixes: openai"),
     (["--model=openai:x"], "model_unavailable", "Set OPENAI_API_KEY"),
+    (["--model=openai: "], "invalid_agent", "'<provider>:<model>'"),
     (["--model=nonsense"], "invalid_agent", "'<provider>:<model>'"),
     (["--model=foo:x", "--agent=a"], "invalid_arguments", "--agent chooses"),
     (["--model=foo:x", "--no-worker"], "invalid_arguments", "--no-worker"),
@@ -397,6 +402,35 @@ def test_a_model_alone_keeps_its_sessions_in_the_home_folder(bots: Cli, monkeypa
     assert place.parent.stat().st_mode & 0o077 == 0
     [row] = bots("sessions", "--json", url=f"sqlite:///{place}").document["sessions"]
     assert (row["id"], row["agent"], row["turns"]) == ("s", "chat", 1)
+    for words, found in (("sessions", "chat"), ("show s", "> hello"), ("explain s", "session:s")):
+        told = bots(*words.split(), url=None)
+        assert (told.code, found in told.out) == (exits.OK, True)
+        assert told.err == f"In {place}, where lash chat --model keeps its sessions; --url names another database.\n"
+    assert bots("show", "s", "--json", url=None).document["id"] == "s"
+    assert bots("ls", "--json", url=None).error["code"] == "no_url"
+    assert bots("sessions", "--json").error["code"] == "no_database"  # another one was named
+
+
+@pytest.mark.parametrize("home", ["file", "file/below"])
+def test_a_home_that_cannot_be_written_to_is_told(bots: Cli, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    bots.write("file", "")
+    monkeypatch.setenv("HOME", str(bots.folder / home))
+    told = bots("chat", "--model=openai:m", "--print=hello", url=None)
+    assert (told.code, told.out, told.err.count("\n")) == (exits.INFRASTRUCTURE, "", 1)
+    assert "--url sqlite:///chat.db" in told.err
+    assert told.err.endswith(" [no_home]\n")
+    assert bots("sessions", "--json", url=None).error["code"] == "no_url"
+
+
+def test_a_user_without_a_home_is_told(bots: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(cls: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(nowhere))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert bots("chat", "--model=openai:m", "--print=hello", "--json", url=None).error["code"] == "no_home"
+    assert bots("sessions", "--json", url=None).error["code"] == "no_url"
 
 
 # In a terminal -----------------------------------------------------------------------------------------------------

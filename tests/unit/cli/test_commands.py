@@ -6,11 +6,14 @@ import asyncio
 import io
 import json
 import sys
+from typing import Any, cast
 
 import pytest
+import typer
 
 import lash
 from lash.cli import exits
+from lash.cli.main import app
 from tests.unit.cli.kit import Cli
 
 ROW = {
@@ -235,6 +238,18 @@ def test_an_unknown_id_is_bad_input(cli: Cli, words: str) -> None:
     plain = cli(*words.split())
     assert (plain.code, plain.out) == (exits.USAGE, "")
     assert plain.err.startswith("lash: No process has the id 'nope'")
+
+
+def test_a_database_is_named_by_the_same_option_everywhere() -> None:
+    commands = cast(Any, typer.main.get_command(app)).commands
+    named = {
+        name: option.opts
+        for name, command in commands.items()
+        for option in command.params
+        if option.name in ("url", "db", "database_url")
+    }
+    assert set(commands) - set(named) == {"check", "promote"}
+    assert all(options == ["--url", "--db"] for options in named.values())
 
 
 # Acting ------------------------------------------------------------------------------------------------------------

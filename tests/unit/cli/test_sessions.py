@@ -120,7 +120,8 @@ BAD = [
     (["sessions", "--limit=0"], "own", exits.USAGE, "wrong_use"),
     (["show", "nobody", "--nodes"], "own", exits.USAGE, "session_unknown"),
     (["show", "nobody"], "own", exits.USAGE, "process_unknown"),
-    (["show", "session:nobody"], "own", exits.USAGE, "process_unknown"),
+    (["show", "session:nobody"], "own", exits.USAGE, "session_unknown"),
+    (["events", "session:nobody"], "own", exits.USAGE, "session_unknown"),
 ]
 
 
@@ -130,6 +131,14 @@ def test_what_is_not_there_is_a_typed_error(bots: Cli, words: list[str], url: st
     failed = bots(*words, "--json", url=url)
     assert (failed.code, failed.error["code"]) == (code, name)
     assert not (bots.folder / "typo.db").exists()
+
+
+def test_an_id_that_nobody_has_is_told_where_it_was_looked_for_and_how_to_find_others(bots: Cli) -> None:
+    bots("migrate")
+    told = bots("show", "nobody").err
+    for words in ("No process has the id 'nobody', and no session", "bots.db", "`lash ls`", "`lash sessions`", "--url"):
+        assert words in told
+    assert bots("show", "session:nobody").err.startswith("lash: No session has the id 'nobody'")
 
 
 # show --------------------------------------------------------------------------------------------------------------
