@@ -63,6 +63,8 @@ def begin(talk: Talk) -> None:
 def talk_on(talk: Talk) -> int:
     if talk.session is not None:
         talk.resume()
+    else:
+        talk.told = 0
     read = reader()
     while (text := read()) is not None:
         try:

@@ -31,7 +31,9 @@ TICK_S: Final = 0.1
 UNCLAIMED_S: Final = 3.0
 """How long a turn that nobody works on is waited for in silence."""
 NODES_SHOWN: Final = 8
-"""Of a session that is gone on with."""
+"""Of a session that is gone on with, and of what others said in it."""
+NODES_LOOKED_AT: Final = 64
+"""For what others said: the turn at hand may be committed already, and is not told twice."""
 CANCELLED: Final = "Ctrl-C"
 """The reason that is kept."""
 
@@ -42,7 +44,7 @@ class Told(str):
     __slots__ = ()
 
 
-Queue = SimpleQueue["TurnEvent | Told | None"]
+Queue = SimpleQueue["TurnEvent | Told | Shown | None"]
 
 
 class Talk:
@@ -69,10 +71,12 @@ class Talk:
         """Whether this program runs turns."""
         self.interrupted = False
         """Whether the newest turn was cancelled from here."""
+        self.told: int | None = None
+        """The newest turn that was shown; None: what others say in the session is not shown."""
 
     def move(self, session: Session[Any]) -> None:
         """Go on in another session."""
-        self.session, self.session_id = session, session.id
+        self.session, self.session_id, self.told = session, session.id, 0
 
     # Saying ------------------------------------------------------------------------------------------------------
 
@@ -102,11 +106,15 @@ class Talk:
             while (event := self._next(queue)) is not None:
                 if isinstance(event, Told):
                     self.screen.line(event, "yellow")
+                elif isinstance(event, Shown):
+                    self.show(event)
                 else:
                     self.screen.show(event)
             done.result()
+        if self.told is not None:
+            self.told = max(self.told, self.screen.turn)
 
-    def _next(self, queue: Queue) -> TurnEvent | Told | None:
+    def _next(self, queue: Queue) -> TurnEvent | Told | Shown | None:
         while True:
             try:
                 return queue.get(timeout=TICK_S)
@@ -122,7 +130,11 @@ class Talk:
         hint = None if self.worker else asyncio.create_task(self._hint(queue))
         try:
             last: TurnEvent | None = None
+            if self.told is not None and min(await self._unfinished(), default=turn.item) < turn.item:
+                queue.put(Told("[another program has a turn in this session; this one is next]"))
             async for event in turn.stream():
+                if last is None:
+                    await self._tell_missed(turn.item, queue)
                 last = event
                 queue.put(event)
             while isinstance(last, Committed) and isinstance(last.outcome, Switched):
@@ -131,6 +143,24 @@ class Talk:
             if hint is not None:
                 hint.cancel()
             queue.put(None)
+
+    async def _tell_missed(self, turn: int, queue: Queue) -> None:
+        """What others said in the session before this turn, and since the newest that was shown."""
+        if self.told is None or self.session is None:
+            return
+        told, row = self.told, await self.session.row()
+        number = row.process.row
+        nodes = await self.app.store.nodes(number, row.base_node, row.head, NODES_LOOKED_AT)
+        nodes = [node for node in nodes if told < node.turn < turn]
+        if nodes:
+            queue.put(Told("[meanwhile another program said in this session:]"))
+            if len(nodes) > NODES_SHOWN:
+                nodes = nodes[-NODES_SHOWN:]
+                queue.put(Told(f"[the newest {NODES_SHOWN} nodes; lash show {self.session_id} has all]"))
+            ends = await self.app.store.turns(number, nodes[0].turn - 1, PAGE_ROWS_MAX)
+            for shown in transcript(nodes, [record for record in ends if record.number < turn], row.base_node):
+                queue.put(shown)
+            queue.put(Told("[and this turn:]"))
 
     async def _follow(self, cursor: str, queue: Queue) -> TurnEvent | None:
         """The events of the next turn."""
@@ -187,6 +217,7 @@ class Talk:
     def show_newest(self, without: Sequence[int] = ()) -> None:
         """The last messages of a session that is gone on with, but for those of some turns."""
         nodes, turns, base_node, closed = self.loop.call(self._newest(without))
+        self.told = max((node.turn for node in nodes if node.number > base_node), default=0)
         if nodes and nodes[0].number > 1:
             self.screen.line(f"[the newest {len(nodes)} nodes; lash show {self.session_id} has all]", "dim")
         for shown in transcript(nodes, turns, base_node):

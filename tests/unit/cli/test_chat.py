@@ -455,6 +455,32 @@ def test_ctrl_c_in_a_turn_cancels_it_and_at_the_prompt_leaves(bots: Cli) -> None
     assert [turn["outcome"] for turn in turns] == ["stopped", "finished"]
 
 
+def test_two_chats_on_one_session_tell_each_other_what_was_said(bots: Cli) -> None:
+    one = Terminal(bots.folder, "chat", "bots.py", "--session=s")
+    one.expect("> ")
+    one.line("hello")
+    one.expect("You said: hello")
+    other = Terminal(bots.folder, "chat", "bots.py", "--session=s")
+    other.expect("> hello\nYou said: hello\n> ")
+    other.line("from elsewhere")
+    assert "meanwhile" not in other.expect("You said: from elsewhere")
+    one.expect("> ")
+    one.line("back")
+    one.expect("[meanwhile another program said in this session:]\n> from elsewhere\nYou said: from elsewhere\n")
+    one.expect("[and this turn:]\nYou said: back")
+    one.line("slow")
+    one.expect("tick tick")
+    other.line("late")
+    other.expect("[another program has a turn in this session; this one is next]")
+    one.type("\x03")
+    other.expect("You said: back\n> slow\n· [turn 4 stopped (cancelled)")
+    other.expect("You said: late")
+    for terminal in (one, other):
+        terminal.line("/quit")
+        assert terminal.end() == exits.OK
+    assert "meanwhile" not in one.text.partition("You said: back")[2]
+
+
 def test_a_turn_whose_chat_was_killed_is_gone_on_with(bots: Cli) -> None:
     killed = Terminal(bots.folder, "chat", "bots.py", "--session=s")
     killed.expect("> ")
