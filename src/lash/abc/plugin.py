@@ -164,8 +164,12 @@ class Plugin:
 
     async def view(self, view: TurnView) -> Sequence[Message] | None:
         """What the model is sent instead of ``view.messages``, for this turn; the history itself never changes. Called
-        before the first model call; what the turn adds later follows it. Keep the objects that stay as they are. A
-        result is sound: each call with its result."""
+        before the first model call, or before the call that sums up; what the turn adds later follows it. Keep the
+        objects that stay as they are. A result is sound: each call with its result."""
+
+    async def view_again(self, view: TurnView) -> Sequence[Message] | None:
+        """What the model is sent instead of ``view.messages`` for the rest of this turn, as ``view`` says it. Called
+        before each model call but the first, with what would be sent; None leaves it at that."""
 
     async def model_replied(self, view: TurnView, reply: ModelReply) -> Decisions:
         """Each complete answer of the model: ``Abort``, ``Say`` (at the next boundary), ``Notify``."""

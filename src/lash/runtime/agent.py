@@ -28,8 +28,8 @@ T = TypeVar("T", covariant=True)
 V = TypeVar("V")
 Instructions: TypeAlias = "str | Callable[[TurnView], str | Awaitable[str]]"
 HOOKS = (
-    "before_turn", "instructions", "hide_tools", "view", "model_replied", "before_tool", "after_tool", "show_result",
-    "at_boundary", "after_turn", "committed",
+    "before_turn", "instructions", "hide_tools", "view", "view_again", "model_replied", "before_tool", "after_tool",
+    "show_result", "at_boundary", "after_turn", "committed",
 )  # fmt: skip
 MODEL_RETRY = Retry(attempts=5, initial="1s", maximum="30s")
 

@@ -23,7 +23,8 @@ from lash.runtime.agent import Agent, named, several
 from lash.runtime.live import LiveTurn
 
 V = TypeVar("V")
-Stage = Literal["prepare", "model_replied", "at_boundary", "after_turn"]
+Stage = Literal["prepare", "view", "view_again", "model_replied", "at_boundary", "after_turn"]
+ViewHook = Literal["view", "view_again"]
 COMMON: Final = frozenset[type]({Abort, Say, Notify})
 LAST: Final = frozenset[type]({Notify, Compact})
 """In ``after_turn``, when it is too late for the others."""
@@ -134,6 +135,8 @@ async def stage(scene: Scene, name: Stage, *told: object) -> object:
     """The step: what the plugins decide at this stage, as JSON. Raises ``PluginFailed`` and ``InstructionsFailed``."""
     if name == "prepare":
         return await prepare(scene)
+    if name == "view" or name == "view_again":
+        return await looked(scene, name)
     document = Recording(scene, LAST if name == "after_turn" else COMMON)
     for plugin in scene.agent.hooked.get(name, ()):
         try:
@@ -171,25 +174,32 @@ async def prepare(scene: Scene) -> object:
     if hidden:
         result["hidden"] = hidden
     if "view" in agent.hooked:
-        result["view"] = await viewed(document, scene)
+        result["view"] = await viewed(document, scene, "view")
         if (changed := document.as_json().get("states")) is not None:
             result["states"] = changed
     return result
 
 
-async def viewed(document: Recording, scene: Scene) -> list[object] | None:
+async def looked(scene: Scene, hook: ViewHook) -> object:
+    """A view alone: before the call that sums up, and before a model call that is not the first of its turn."""
+    document = Recording(scene)
+    view = await viewed(document, scene, hook)
+    return document.as_json() if view is None else {**document.as_json(), "view": view}
+
+
+async def viewed(document: Recording, scene: Scene, hook: ViewHook) -> list[object] | None:
     """The view of the last plugin that has one, each seeing the former's; messages kept are told by their place."""
     original = scene.messages = [*scene.messages, *document.say]
-    for plugin in scene.agent.hooked["view"]:
-        shown = await document.call(plugin, "view")
+    for plugin in scene.agent.hooked[hook]:
+        shown = await document.call(plugin, hook)
         if shown is None:
             continue
-        messages = listed_of(plugin, "view", shown, Message, "messages")
+        messages = listed_of(plugin, hook, shown, Message, "messages")
         if not messages:
-            raise PluginFailed(plugin, "view", "the view is empty, and a model must be sent something")
+            raise PluginFailed(plugin, hook, "the view is empty, and a model must be sent something")
         problem = unsound(messages)
         if problem is not None:
-            raise PluginFailed(plugin, "view", f"the view is not sound: {problem}")
+            raise PluginFailed(plugin, hook, f"the view is not sound: {problem}")
         scene.messages = messages
     if scene.messages is original or list(map(id, scene.messages)) == list(map(id, original)):
         return None

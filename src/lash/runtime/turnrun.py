@@ -277,6 +277,8 @@ class TurnRun:
     async def ask(self) -> None:
         (effect,) = outstanding(self.state)
         assert isinstance(effect, CallModel)
+        if self.state.model_calls and not await self.looked("view_again"):
+            return
         reply = await self.call_model(effect.path, self.request(self.messages(), True))
         before = len(self.state.said)
         self.move(reply)
@@ -293,6 +295,15 @@ class TurnRun:
     def node_at(self, place: int) -> int:
         """The number that the ``place``-th message said in this turn will have."""
         return self.start.head + 1 + place
+
+    async def looked(self, hook: hooks.ViewHook) -> bool:
+        """Let plugins change what is sent from here on. False when that ended the turn."""
+        if hook not in self.agent.hooked:
+            return True
+        decided = await self.stage(hook)
+        if decided is not None and decided.view is not None:
+            self.context, self.viewed = decided.view, len(self.state.said)
+        return decided is not None
 
     def request(self, messages: Sequence[Message], tools_allowed: bool) -> ModelRequest:
         running = self.running
@@ -377,6 +388,8 @@ class TurnRun:
         """The model sums up the frame; what it writes is the first message of the next one."""
         if not self.context:
             self.state = end(self.state, Finished(""))
+            return
+        if not await self.looked("view"):
             return
         focus = str(payload.get("focus") or "")
         question = Message("user", (Text(SUMMARISE.format(focus=focus).strip()),), "lash")

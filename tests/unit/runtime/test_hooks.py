@@ -218,6 +218,78 @@ async def test_a_view_changes_what_is_sent_and_nothing_that_is_kept() -> None:
         assert [text for _, text in await said(session)] == ["first", "one", "second", "", "4 characters", "two"]
 
 
+class Newest(Plugin):
+    """From the second model call on, only the task and the newest call; ``wrong``: a result without its call."""
+
+    id: ClassVar[str] = "newest"
+
+    def __init__(self, wrong: bool = False) -> None:
+        self.wrong = wrong
+        self.saw: list[int] = []
+
+    async def view_again(self, view: TurnView) -> Sequence[Message] | None:
+        self.saw.append(len(view.messages))
+        if self.wrong:
+            return view.messages[-1:]
+        return [view.messages[0], *view.messages[-2:]] if len(view.messages) > 5 else None
+
+
+@virtual
+async def test_a_view_may_be_made_again_before_each_later_model_call_of_a_turn() -> None:
+    calls = [Say(calls=[("echo", {"text": str(number)})]) for number in range(6)]
+    model = ScriptedModel(["earlier", *calls, "done", "later"])
+    newest = Newest()
+    agent = agent_of(model, plugins=[newest], tools=[echo])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        for text in ("before", "go", "after"):
+            assert isinstance(await (await session.send(text)), Finished)
+        assert [len(request.messages) for request in model.requests] == [1, 3, 5, 3, 5, 3, 5, 3, 17]
+        assert newest.saw == [5, 7, 5, 7, 5, 7]  # what would be sent, as the view before left it
+        assert model.requests[7].messages[0].text == "before"
+        assert len(await said(session)) == 2 + 14 + 2
+
+
+@virtual
+async def test_a_turn_that_runs_again_is_told_the_views_it_had() -> None:
+    store, newest = memory(), Newest()
+    calls = [Say(calls=[("echo", {"text": str(number)})]) for number in range(3)]
+    model = ScriptedModel([*calls, Say("slow", pause_s=100), "done"])
+    agent = agent_of(model, plugins=[newest], tools=[echo])
+    app = host(store, agent)
+    await app.open()
+    turn = await (await app.session("s", agent)).send("go")
+    await asyncio.sleep(10)
+    await app.abort()
+    async with host(store, agent) as second:
+        assert isinstance(await (await second.session("s")).turn(turn.id), Finished)
+    assert newest.saw == [3, 5, 7]
+    assert model.requests[3].messages == model.requests[4].messages
+    assert len(model.requests[4].messages) == 3
+
+
+@virtual
+async def test_a_view_made_again_that_is_not_sound_stops_the_turn() -> None:
+    agent = agent_of([Say(calls=[("echo", {"text": "x"})])], plugins=[Newest(wrong=True)], tools=[echo])
+    async with host(memory(), agent) as app:
+        outcome = await (await (await app.session("s", agent)).send("go"))
+        assert isinstance(outcome, Stopped)
+        assert (outcome.reason, outcome.code) == ("plugin", "plugin_failed")
+        assert "view_again" in outcome.message
+
+
+@virtual
+async def test_what_is_summed_up_is_the_view() -> None:
+    model = ScriptedModel(["one", "two", "the summary"])
+    agent = agent_of(model, plugins=[Short()])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("a"))
+        await (await session.send("b"))
+        assert isinstance(await (await session.compact()), Finished)
+        assert [message.text[:5] for message in model.requests[2].messages] == ["two", "Write"]
+
+
 class Tidy(Plugin):
     id: ClassVar[str] = "tidy"
 
