@@ -16,8 +16,8 @@ from lash.cli.chat_talk import Talk
 from lash.cli.sessions import node_cells
 from lash.cli.spending import usage_lines
 from lash.core.ids import mint
-from lash.core.session import Node
-from lash.errors import LashError, SessionDeleted, UsageError
+from lash.core.session import Node, node_number
+from lash.errors import LashError, NodeUnknown, SessionDeleted, UsageError
 from lash.limits import PAGE_ROWS_MAX
 from lash.runtime.hooks import tools_of
 from lash.runtime.session import Session
@@ -117,6 +117,8 @@ def do_command(talk: Talk, text: str) -> bool:
     command = COMMANDS.get(name)
     if command is None:
         raise BadCommand(f"There is no command {name}. /help lists them; to say it, begin with two slashes.")
+    if words and command.usage == name:
+        raise BadCommand(f"{name} takes nothing behind it, not {' '.join(words)!r}.")
     command.do(talk, words)
     return False
 
@@ -134,8 +136,13 @@ def one_word(words: list[str], usage: str) -> str | None:
 
 
 def node_meant(talk: Talk, text: str) -> str:
-    """A node's id, of which the number is enough."""
-    return f"{talk.session_id}#{text.removeprefix('#')}" if text.removeprefix("#").isdecimal() else text
+    """A node's id, of which the number is enough. Raises ``BadCommand`` for what is neither."""
+    node = f"{talk.session_id}#{text.removeprefix('#')}" if text.removeprefix("#").isdecimal() else text
+    try:
+        node_number(node)
+    except NodeUnknown:
+        raise BadCommand(f"{text!r} is no node. /nodes lists them with their ids; the number is enough.") from None
+    return node
 
 
 def help_(talk: Talk, words: list[str]) -> None:

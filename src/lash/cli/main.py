@@ -104,7 +104,7 @@ def start(
     target: TargetArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A registered process.")],
     arguments: Annotated[
-        str | None, typer.Argument(metavar="[ARGS-JSON]", help="A list, or an object of keywords; - reads stdin.")
+        str | None, typer.Argument(metavar="ARGS-JSON", help="A list, or an object of keywords; - reads stdin.")
     ] = None,
     process_id: Annotated[str | None, typer.Option("--id", help="The same id is the same process.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome; exit 1 unless it completes.")] = False,
@@ -158,7 +158,7 @@ def show(
 @app.command()
 def sessions(
     target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help="The app whose database is meant, in place of --url.")
+        str | None, typer.Argument(metavar="TARGET", help="The app whose database is meant, in place of --url.")
     ] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Only with this agent.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows of one page.")] = 50,
@@ -175,7 +175,7 @@ def sessions(
 @app.command()
 def chat(
     target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help="module:app or path/to/file.py[:app], with an agent.")
+        str | None, typer.Argument(metavar="TARGET", help="module:app or path/to/file.py[:app], with an agent.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="In place of TARGET: openai:gpt-5-mini.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="Go on with it, or begin it.")] = None,
@@ -224,7 +224,7 @@ def explain(process_id: Id, url: LookedAtUrl = None, as_json: Json = False) -> N
 def signal(
     process_id: Id,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the body asks for with ctx.signal(NAME).")],
-    payload: Annotated[str | None, typer.Argument(metavar="[PAYLOAD-JSON]", help="Any JSON; - reads stdin.")] = None,
+    payload: Annotated[str | None, typer.Argument(metavar="PAYLOAD-JSON", help="Any JSON; - reads stdin.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="The same key is the same signal.")] = None,
     url: Url = None,
     as_json: Json = False,
@@ -271,7 +271,7 @@ def prune(
 
 @app.command()
 def migrate(
-    database: Annotated[str | None, typer.Argument(metavar="[URL]", help="The same as --url.")] = None,
+    database: Annotated[str | None, typer.Argument(metavar="URL", help="The same as --url.")] = None,
     sql: Annotated[bool, typer.Option("--sql", help="Print it as SQL instead; needs no database.")] = False,
     dialect: Annotated[str | None, typer.Option("--dialect", help="With --sql: sqlite or postgres.")] = None,
     url: Url = None,

@@ -72,7 +72,8 @@ def usage_lines(usage: SessionUsage, prices: Prices) -> list[str]:
         lines.append(f"{model}: {out.count_of(calls, 'call')}, {tokens_words(used)}, {cost}")
     turns = f"{out.count_of(usage.turns, 'turn')}, {out.count_of(usage.tool_calls, 'tool call')}"
     total = cost_words(cost_of(usage, prices)) if usage.models else ""
-    lines.append(f"{turns}{', ' if total else ''}{total}; the newest call read {usage.last_input_tokens:,} tokens")
+    read = f"; the newest call read {usage.last_input_tokens:,} tokens" if usage.last_input_tokens else ""
+    lines.append(f"{turns}{', ' if total else ''}{total}{read}")
     return lines
 
 

@@ -109,6 +109,9 @@ async def test_a_fork_shares_what_was_and_goes_its_own_way() -> None:
         assert len(await said(session)) == 4
         back = await session.rewind("s#1")
         assert await said(back) == [("user", "a")]
+        assert await said(await fork.fork("s#1", "f1")) == await said(await fork.fork("f#1", "f2")) == [("user", "a")]
+        with pytest.raises(NodeUnknown, match="no such node among them"):
+            await fork.fork("other#1", "g")
         for wrong in ("s#9", "s#0", "nonsense", "s#x"):
             with pytest.raises(NodeUnknown):
                 await session.fork(wrong, "g")
