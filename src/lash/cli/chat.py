@@ -6,6 +6,7 @@ id. Ctrl-C during a turn cancels that turn and keeps the session; at the prompt 
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -62,6 +63,9 @@ def chat(wanted: Wanted) -> int:
     if text is None and wanted.as_json:
         raise InvalidArguments("--json is for one question: give --print TEXT, or the text on stdin.")
     app = app_of(wanted)
+    log = logging.getLogger("lash.worker")
+    if not log.hasHandlers() and log.level == logging.NOTSET:
+        log.setLevel(logging.ERROR)  # who talks need not hear of workers that died; the target may have it otherwise
     plain = sys.stdout
     if text is not None:
         sys.stdout = sys.stderr  # what tools print must not get into the answer

@@ -82,7 +82,7 @@ def talk_on(talk: Talk) -> int:
 
 def reader() -> Callable[[], str | None]:
     """Reads one input, with the line editing of the terminal; None at its end, and at Ctrl-C. A line that ends in a
-    backslash goes on in the next."""
+    backslash goes on in the next, where Ctrl-C takes back what was typed."""
     if sys.stdin.isatty():
         import contextlib
 
@@ -93,15 +93,18 @@ def reader() -> Callable[[], str | None]:
 
     def read() -> str | None:
         lines: list[str] = []
-        try:
-            while True:
+        while True:
+            try:
                 line = input(MORE if lines else PROMPT)
+            except (EOFError, KeyboardInterrupt) as error:
+                print(flush=True)
+                if isinstance(error, EOFError) or not lines:
+                    return None
+                lines = []
+            else:
                 lines.append(line.removesuffix("\\"))
                 if not line.endswith("\\"):
                     return "\n".join(lines)
-        except (EOFError, KeyboardInterrupt):
-            print(flush=True)
-            return None
 
     return read
 
