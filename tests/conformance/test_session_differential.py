@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,11 @@ class SessionWorld(World):
             self.session(), "session", name, "", b"[[],{}]", definition_of("session", name, b"[[],{}]"),
             attempts_max=2**31 - 1, parent=rng.choice((None, None, "p1", *SESSIONS)),
         )  # fmt: skip
+
+    def spec(self) -> ProcessSpec:
+        """Some belong to a session, which may be over."""
+        spec = super().spec()
+        return spec if self.rng.random() < 0.7 else replace(spec, parent=self.session())
 
     def item(self) -> NewItem:
         rng = self.rng

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class Open(NamedTuple):
-    """Write a session, once per id → ``Started`` | ``Conflict`` | ``Unknown`` (of the base) | ``NoNode``.
+    """Write a session, once per id → ``Started`` | ``Conflict`` | ``Unknown`` (of the base) | ``NoNode``; of a child of
+    a session that is over, as ``Start``.
 
     ``base`` is the process id of a session to fork: the new one begins as the first ``base_node`` nodes of its path.
     The row is not scheduled.
@@ -119,7 +120,7 @@ class Delete(NamedTuple):
     """Delete a session for ever → ``Count`` | ``Unknown``. A tombstone stays.
 
     Its row ends as cancelled, what it started and did not detach is asked to cancel (the ids counted), its items, turns
-    and nodes go, but for nodes that a fork shares.
+    and nodes go, but for nodes that a fork shares. Nothing is started for it any more, by whoever had its lease.
     """
 
     process_id: str

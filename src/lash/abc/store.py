@@ -28,9 +28,11 @@ from lash.core.process import Blocked, Lane, ProcessRow, ProcessSpec, Tombstone,
 
 
 class Start(NamedTuple):
-    """Write a process, once per id → ``Started`` | ``Conflict``.
+    """Write a process, once per id → ``Started`` | ``Conflict`` | ``Ended`` | ``Unknown``.
 
-    With ``owner`` and no delay the new row is leased to that owner at once, as if claimed in the same transaction.
+    The last two say that its parent is a session that is closed, or deleted: for that nothing is started any more that
+    is not detached. With ``owner`` and no delay the new row is leased to that owner at once, as if claimed in the same
+    transaction.
     """
 
     spec: ProcessSpec

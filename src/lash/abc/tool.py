@@ -42,6 +42,10 @@ class ToolPort(Protocol):
     @property
     def cancelled(self) -> bool: ...
 
+    async def start(
+        self, fn: object, args: tuple[object, ...], kwargs: dict[str, object], options: dict[str, Any]
+    ) -> Any: ...
+
     async def put(self, data: bytes) -> str: ...
 
     async def get(self, ref: str) -> bytes | None: ...
@@ -87,13 +91,35 @@ class ToolContext:
 
     @property
     def app(self) -> Any:
-        """The ``lash.Runtime``. What is done with it here may be done again after a crash, so give ids and keys."""
+        """The ``lash.Runtime``. What is done with it here may be done again after a crash, so give ids and keys.
+        What is started with it belongs to nobody; see :meth:`start`."""
         return self._port.app
 
     @property
     def cancelled(self) -> bool:
         """True once nobody wants the result; a long tool in a thread should look now and then."""
         return self._port.cancelled
+
+    async def start(
+        self,
+        fn: Any,
+        *args: object,
+        id: str | None = None,
+        delay: Duration | None = None,
+        tags: Sequence[str] = (),
+        priority: int = 0,
+        detached: bool = False,
+        **kwargs: object,
+    ) -> Any:
+        """Start a process that belongs to this session, as ``app.start``: closing or deleting the session cancels it,
+        unless it is ``detached``. Returns its ``lash.Handle``.
+
+        Without ``id`` it is derived from the call and from how many the tool has started before, so a call that is made
+        again starts none twice. Raises ``ProcessConflict``; for a session that is over ``SessionDeleted``, or
+        ``ProcessEnded``.
+        """
+        options = {"id": id, "delay": delay, "tags": tags, "priority": priority, "detached": detached}
+        return await self._port.start(fn, args, kwargs, options)
 
     async def put(self, data: bytes, media_type: str, label: str = "") -> Media:
         """Store an attachment, to be returned as part of the result. Raises ``InvalidValue``."""

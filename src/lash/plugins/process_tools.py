@@ -1,7 +1,7 @@
 """A model may start background processes that the operator has named, and look after those its session has started.
 
-Ids are derived from the call, so a call that is made again after a crash starts nothing twice; and what another session
-has started is not there, whatever id the model gives.
+Ids are derived from the call, so a call that is made again after a crash starts nothing twice. What was started ends
+with its session; and what another session has started is not there, whatever id the model gives.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from lash.errors import InvalidAgent, LashError, NotCompleted, ToolFailed, Usage
 from lash.limits import PROCESS_WAIT_S_MAX
 
 PAGE = 50
-OPTIONS = frozenset({"fn", "id", "delay", "tags", "priority"})
-"""Words of ``app.start``, which are the operator's: a model gives arguments and nothing else."""
+OPTIONS = frozenset({"self", "fn", "id", "delay", "tags", "priority", "detached"})
+"""Words of ``ctx.start``, which are the operator's: a model gives arguments and nothing else."""
 
 
 class ProcessTools(Plugin):
@@ -46,7 +46,7 @@ def tools_of(names: Sequence[str]) -> tuple[AnyTool, ...]:
             raise ToolFailed(message, code="invalid_arguments", failure_class="invalid_request")
         process_id = f"{name}-{ctx.idempotency_key}"
         try:
-            await ctx.app.start(name, id=process_id, tags=[tag_of(ctx)], **(arguments or {}))
+            await ctx.start(name, id=process_id, tags=[tag_of(ctx)], **(arguments or {}))
         except LashError as error:
             raise ToolFailed(error.message, code=error.code, failure_class="invalid_request") from None
         return process_id

@@ -7,13 +7,35 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from lash.abc.engine import Engine
-from lash.abc.store import Appended, Cancel, Close, Done, Ended, KeyConflict, NotExternal, Op, Store, Unknown, Verdict
+from lash.abc.store import (
+    Appended,
+    Cancel,
+    Close,
+    Conflict,
+    Done,
+    Ended,
+    KeyConflict,
+    NotExternal,
+    Op,
+    Started,
+    Store,
+    Unknown,
+    Verdict,
+)  # fmt: skip
 from lash.core.event import Event
 from lash.core.ids import check_name
 from lash.core.outcome import Outcome, Status
-from lash.core.process import ProcessRecord, ProcessRow, Tombstone
+from lash.core.process import ProcessRecord, ProcessRow, ProcessSpec, Tombstone
 from lash.core.schedule import Duration, duration_ms
-from lash.errors import EventConflict, InvalidArguments, LashError, NotAuthorised, ProcessEnded, StoreUnavailable
+from lash.errors import (
+    EventConflict,
+    InvalidArguments,
+    LashError,
+    NotAuthorised,
+    ProcessConflict,
+    ProcessEnded,
+    StoreUnavailable,
+)  # fmt: skip
 from lash.limits import PAGE_ROWS_MAX, SAFETY_POLL_MS
 from lash.runtime.watch import Hub, gone
 
@@ -121,6 +143,20 @@ def settle(verdict: Verdict, process_id: str) -> None:
             )
         case _:
             raise StoreUnavailable(f"The store answered with {type(verdict).__name__}.")
+
+
+def settle_start(verdict: Verdict, spec: ProcessSpec) -> None:
+    """The same for a start. Raises ``ProcessConflict``."""
+    if isinstance(verdict, Started):
+        return
+    if isinstance(verdict, Conflict):
+        raise ProcessConflict(
+            f"The id {spec.id!r} belongs to a {verdict.kind} process {verdict.name!r} started with other "
+            "arguments. Use another id, or the same arguments; nothing was written.",
+            process_id=spec.id,
+            name=verdict.name,
+        )
+    settle(verdict, spec.id)
 
 
 def unknown(verdict: Unknown, process_id: str) -> LashError:

@@ -17,6 +17,7 @@ from lash.core.outcome import line_of
 from lash.core.turn import Mode
 from lash.errors import AgentUnknown, AlreadyRegistered, InvalidAgent
 from lash.runtime.agent import Agent, overrides, several
+from lash.runtime.handle import StartOwned
 from lash.runtime.receipts import read_json
 from lash.runtime.shapes import short
 
@@ -108,6 +109,7 @@ class Running:
         blobs: BlobStore,
         world: Outside,
         watch: Callable[[BodyRun, LiveTurn], None],
+        start_owned: StartOwned,
     ) -> None:
         self.agent = agent
         self.provider = provider
@@ -119,6 +121,7 @@ class Running:
         self.deps = world.deps
         self.app = world.app
         self.threads = world.threads
+        self.start_owned = start_owned
         self.watch = watch
         """Called when a turn begins, or begins again, to be run here."""
         self.prepares = callable(agent.instructions) or any(

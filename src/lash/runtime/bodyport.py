@@ -31,7 +31,7 @@ from lash.core.effect import EffectKind, Entry
 from lash.core.event import Event
 from lash.core.ids import check_name, child_id, effect_key, scope_of
 from lash.core.outcome import Failure, Outcome, Status, outcome_of
-from lash.core.process import ProcessRecord, ProcessRow
+from lash.core.process import ProcessRecord, ProcessRow, ProcessSpec
 from lash.core.schedule import Duration, duration_ms
 from lash.errors import (
     Diverged,
@@ -118,6 +118,10 @@ class BodyPort:
     @property
     def scope(self) -> str:
         return self._scope
+
+    @property
+    def spec(self) -> ProcessSpec:
+        return self._record.spec
 
     @property
     def attempt(self) -> int:

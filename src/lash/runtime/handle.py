@@ -6,13 +6,13 @@ difference is the ``Access`` it was given.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from lash.core import codec
 from lash.core.event import Event
 from lash.core.outcome import Abandoned, Cancelled, Completed, Failed, Failure, Outcome, Status, raw_or_none
-from lash.core.process import ProcessRecord
+from lash.core.process import ProcessRecord, ProcessSpec
 from lash.core.schedule import Duration
 from lash.errors import ProcessAbandoned, ProcessCancelled, ProcessFailed
 from lash.runtime.shapes import Shape, decoded
@@ -36,6 +36,12 @@ class Access(Protocol):
     async def close(self, process_id: str, outcome: Outcome) -> None: ...
 
     def events(self, process_id: str, after: int, follow: bool) -> AsyncIterator[Event]: ...
+
+
+Called: TypeAlias = "tuple[object, tuple[object, ...], dict[str, object]]"
+"""A registered process, or its name, with what it is given."""
+StartOwned: TypeAlias = "Callable[[ProcessSpec, str, Called, dict[str, Any]], Awaitable[Handle[Any]]]"
+"""Starts a process for another one: (the owner, its own id, the call, options)."""
 
 
 class Handle(Generic[T]):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +22,7 @@ from lash.abc.store import (
     Cancel,
     Claims,
     Close,
+    Ended,
     Finish,
     Op,
     Recorded,
@@ -32,19 +33,23 @@ from lash.abc.store import (
     Started,
     Store,
     Sweep,
+    Unknown,
     Verdict,
 )
-from lash.core.ids import mint
+from lash.core.ids import check_name, mint
 from lash.core.process import ProcessRow, ProcessSpec
+from lash.core.session import session_id_of
 from lash.errors import InfrastructureError
 from lash.limits import STEP_THREADS_MAX
-from lash.runtime.access import StoreAccess
+from lash.runtime.access import StoreAccess, settle_start
 from lash.runtime.batching import Batcher, settle_future
 from lash.runtime.checks import check_facets
+from lash.runtime.handle import Called, Handle
 from lash.runtime.leases import Leases
 from lash.runtime.registry import Process, Registry
 from lash.runtime.rounds import Rounds
 from lash.runtime.settings import Settings
+from lash.runtime.specs import child_spec
 from lash.runtime.standalone import about_this_process
 from lash.runtime.watch import Hub
 from lash.runtime.worker import Worker
@@ -216,12 +221,29 @@ class Opening:
         if self._sessions is None:
             from lash.runtime.sessionwork import sessions_of
 
-            self._sessions = sessions_of(self.parts.app.agents, self.store, self.hub)
+            self._sessions = sessions_of(self.parts.app.agents, self.store, self.hub, self.start_owned)
         return self._sessions
 
     async def _close_sessions(self) -> None:
         if self._sessions is not None:
             await self._sessions.close()
+
+    async def start_owned(
+        self, owner: ProcessSpec, process_id: str, call: Called, options: dict[str, Any]
+    ) -> Handle[Any]:
+        """Start a process for a session, with which it ends unless it is detached. Raises ``ProcessConflict``; for a
+        session that is over ``SessionDeleted``, or ``ProcessEnded``."""
+        fn, args, kwargs = call
+        process = self.process_of(fn)
+        spec = child_spec(process, process.signature.encode(args, kwargs), owner, options)
+        spec = replace(spec, id=check_name(process_id, "process id"))
+        verdict = await self.start(spec)
+        if isinstance(verdict, (Ended, Unknown)):
+            from lash.runtime.session import refusal
+
+            raise refusal(verdict, session_id_of(owner.id))
+        settle_start(verdict, spec)
+        return Handle(StoreAccess(self), spec.id, process.signature.result)
 
     def agent_of(self, item: object) -> Agent[Any]:
         return self.sessions.agents.of(item)
@@ -250,6 +272,8 @@ class Opening:
             if isinstance(verdict, Stale) and self.worker is not None:
                 self.worker.leases.counters.refused_writes += 1
             if isinstance(op, WAKING):
+                if isinstance(op, Delete) and self.worker is not None:
+                    self.worker.leases.renew()  # it has lost a turn of that session, and may know at once
                 waking = True
                 closing = closing or not isinstance(op, TELLING)
             elif isinstance(op, Append):

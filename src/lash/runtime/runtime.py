@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ov
 
 from lash.abc.engine import Engine
 from lash.abc.sessions import Post
-from lash.abc.store import Conflict, Count, Op, ProcessFilter, Prune, Retry, Start, Started, Store, Verdict
+from lash.abc.store import Count, Op, ProcessFilter, Prune, Retry, Start, Store, Verdict
 from lash.core import codec
 from lash.core.ids import mint
 from lash.core.outcome import Status
 from lash.core.process import ProcessRow, ProcessSpec, Recovery
 from lash.core.schedule import Duration, duration_ms
-from lash.errors import InvalidArguments, ProcessConflict, RuntimeNotOpen
+from lash.errors import InvalidArguments, RuntimeNotOpen
 from lash.limits import ATTEMPTS_MAX, PAGE_ROWS_MAX, PRUNE_PAGE
-from lash.runtime.access import StoreAccess, settle
+from lash.runtime.access import StoreAccess, settle, settle_start
 from lash.runtime.checks import check_facets
 from lash.runtime.context import Context
 from lash.runtime.handle import Handle
@@ -196,7 +196,7 @@ class Runtime:
         )
         opened = self._opened()
         verdict = await opened.start(spec)
-        self._settle_start(verdict, spec)
+        settle_start(verdict, spec)
         return Handle(self._access, spec.id, process.signature.result)
 
     async def start_many(self, calls: Iterable[Call[T]]) -> list[Handle[T]]:
@@ -220,31 +220,18 @@ class Runtime:
             prepared.append((spec, process))
         verdicts = await asyncio.gather(*[opened.start(spec) for spec, _ in prepared])
         for verdict, (spec, _) in zip(verdicts, prepared, strict=True):
-            self._settle_start(verdict, spec)
+            settle_start(verdict, spec)
         return [Handle(self._access, spec.id, process.signature.result) for spec, process in prepared]
 
     async def external(self, name: str, metadata: object = None, *, id: str | None = None) -> Handle[Any]:
         """Register work that runs elsewhere. No worker touches it; close it with ``complete`` or ``fail``."""
         data = codec.encode(metadata, "metadata")
         spec = external_spec(name, data, self._mint() if id is None else id, self._settings.host_profile)
-        self._settle_start(await self.write(Start(spec)), spec)
+        settle_start(await self.write(Start(spec)), spec)
         return Handle(self._access, spec.id, ANY)
 
     def _mint(self) -> str:
         return mint("p", self._opened().now_ms(), os.urandom(8))
-
-    @staticmethod
-    def _settle_start(verdict: Verdict, spec: ProcessSpec) -> None:
-        if isinstance(verdict, Started):
-            return
-        if isinstance(verdict, Conflict):
-            raise ProcessConflict(
-                f"The id {spec.id!r} belongs to a {verdict.kind} process {verdict.name!r} started with other "
-                "arguments. Use another id, or the same arguments; nothing was written.",
-                process_id=spec.id,
-                name=verdict.name,
-            )
-        settle(verdict, spec.id)
 
     # Sessions ----------------------------------------------------------------------------------------------------
 
@@ -263,8 +250,9 @@ class Runtime:
         return await self._door().page(agent, after, limit)
 
     async def delete_session(self, id: str) -> None:
-        """Delete a session with its history, for ever: its id is not used again. What it had started is cancelled.
-        Harmless when it is deleted already; raises ``SessionUnknown`` when it never was."""
+        """Delete a session with its history, for ever: its id is not used again. What its tools had started with
+        ``ctx.start`` is cancelled, and whatever that had started, unless it is detached. Harmless when it is deleted
+        already; raises ``SessionUnknown`` when it never was."""
         await self._door().delete(id)
 
     def _door(self) -> SessionDoor:

@@ -400,7 +400,7 @@ def opened_place(verdict: Verdict, spec: ProcessSpec, session_id: str, base: str
             )
         case NoNode(head):
             raise NodeUnknown(f"Session {base!r} has {head} nodes; there is no such node to fork it at.")
-        case Unknown():
+        case Unknown() | Ended():  # of the base; or of the session it was to be a child of, whose lease is gone then
             raise refusal(verdict, base or session_id)
         case _:
             raise StoreUnavailable(f"The store answered with {type(verdict).__name__}.")

@@ -28,6 +28,7 @@ from lash.runtime.batching import Batcher
 from lash.runtime.bodyport import BodyPort, World
 from lash.runtime.bodyrun import BodyRun
 from lash.runtime.contexts import Contexts, SessionStart
+from lash.runtime.handle import StartOwned
 from lash.runtime.hooks import tools_of
 from lash.runtime.kept import Kept
 from lash.runtime.live import LiveTurn, LiveTurns
@@ -50,6 +51,7 @@ class Sessions:
     lives: LiveTurns
     waits: TurnWaits
     blobs: BlobStore
+    start_owned: StartOwned
     providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
     """By prefix: those made so far."""
 
@@ -82,8 +84,8 @@ class Sessions:
             await provider.close()
 
 
-def sessions_of(agents: Agents, store: Store, hub: Hub) -> Sessions:
-    return Sessions(agents, Contexts(store), LiveTurns(), TurnWaits(store, hub), store.blobs)
+def sessions_of(agents: Agents, store: Store, hub: Hub, start_owned: StartOwned) -> Sessions:
+    return Sessions(agents, Contexts(store), LiveTurns(), TurnWaits(store, hub), store.blobs, start_owned)
 
 
 class SessionWork:
@@ -108,7 +110,13 @@ class SessionWork:
         for agent in self.agents:
             provider = self.sessions.provider_of(agent)
             self._running[agent.name] = Running(
-                agent, self.agents, provider, self.sessions.blobs, self.world, self.watch
+                agent,
+                self.agents,
+                provider,
+                self.sessions.blobs,
+                self.world,
+                self.watch,
+                self.sessions.start_owned,
             )
             for plugin in agent.plugins:
                 if plugin not in self._plugins:

@@ -19,12 +19,15 @@ from typing import Any, Final
 
 from lash.abc.plugin import Abort, Answer, Deny, Notify, Plugin, ReplaceArguments, Say
 from lash.abc.tool import AnyTool, ToolContext
+from lash.core.ids import child_id
 from lash.core.message import Message, ToolCall
 from lash.core.outcome import Failure, failure_of, line_of
+from lash.core.process import ProcessSpec
 from lash.core.retry import NO_RETRY
 from lash.core.tool import ToolOutput, failed
 from lash.errors import LeaseLost
 from lash.runtime.agents import Running
+from lash.runtime.handle import Handle
 from lash.runtime.hooks import PluginFailed, Scene, asked, listed, said_by
 from lash.runtime.steps import StepContext, current
 
@@ -48,6 +51,8 @@ class ToolJob:
     names: Sequence[str]
     """Of the tools there are, for the message when there is none of this name."""
     running: Running
+    owner: ProcessSpec
+    """Of the session: what the tool starts belongs to it."""
     token: Callable[[], int]
     """Of the lease as it is now."""
     intent: int | None = None
@@ -129,10 +134,19 @@ class CallPort:
         self.app = job.running.app
         self._job = job
         self._step = step
+        self._started = 0
 
     @property
     def cancelled(self) -> bool:
         return self._step.cancelled
+
+    async def start(
+        self, fn: object, args: tuple[object, ...], kwargs: dict[str, object], options: dict[str, Any]
+    ) -> Handle[Any]:
+        self._started += 1
+        given = options.pop("id")
+        process_id = child_id(self.idempotency_key, self._started) if given is None else given
+        return await self._job.running.start_owned(self._job.owner, process_id, (fn, args, kwargs), options)
 
     async def put(self, data: bytes) -> str:
         return await self._job.running.blobs.put(data)

@@ -369,7 +369,8 @@ class TurnRun:
     async def call_tool(self, effect: CallTool) -> ToolOutput:
         tool = self.tools.get(effect.call.name)
         job = ToolJob(
-            tool, effect.call, self.scene(), tuple(self.tools), self.running, lambda: self.run.fence.token
+            tool, effect.call, self.scene(), tuple(self.tools), self.running, self.port.spec,
+            lambda: self.run.fence.token,
         )  # fmt: skip
         if tool is not None and tool.in_body:
             return await run_tool(job, lambda arguments: tool.invoke(Context(self.port), arguments))

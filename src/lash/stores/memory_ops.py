@@ -39,7 +39,7 @@ from lash.core.process import lane_of, new_record
 from lash.core.schedule import takeover_pause_ms
 from lash.core.session import TURN_PREFIX
 from lash.stores import facts
-from lash.stores.memory_sessions import is_quiet, perform_session, reply_of_turn, rest
+from lash.stores.memory_sessions import is_quiet, owner_over, perform_session, reply_of_turn, rest
 from lash.stores.memory_tables import Held, Tables
 
 Fenced: TypeAlias = (
@@ -126,7 +126,7 @@ def perform_fenced(
 # Starting and claiming ---------------------------------------------------------------------------------------------
 
 
-def start(t: Tables, op: ops.Start) -> Started | Conflict:
+def start(t: Tables, op: ops.Start) -> Started | Conflict | Ended | Unknown:
     spec = op.spec
     if (held := t.processes.get(spec.id)) is not None:
         there = held.record.spec
@@ -137,6 +137,8 @@ def start(t: Tables, op: ops.Start) -> Started | Conflict:
         if tombstone.definition != spec.definition:
             return Conflict(tombstone.definition, "", "")
         return Started(0, tombstone.status, created=False, claimed=None, pruned=True)
+    if (over := owner_over(t, spec)) is not None:
+        return over
     t.last_row += 1
     record = new_record(spec, t.now_ms)
     held = Held(t.last_row, record, lane_of(spec))

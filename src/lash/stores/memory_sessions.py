@@ -26,8 +26,9 @@ from lash.abc.store import Conflict, Count, Done, Ended, Recorded, Stale, Starte
 from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
 from lash.core.outcome import Cancelled
-from lash.core.process import Tombstone, lane_of, new_record
+from lash.core.process import ProcessSpec, Tombstone, lane_of, new_record
 from lash.core.session import (
+    ID_PREFIX,
     Item,
     NewItem,
     Node,
@@ -66,7 +67,17 @@ def perform_session(t: Tables, op: SessionOp) -> SessionVerdict | Started | Conf
             return take(t, held, op) if isinstance(op, ops.Take) else stream(t, held, op)
 
 
-def open_session(t: Tables, op: ops.Open) -> Started | Conflict | Unknown | NoNode:
+def owner_over(t: Tables, spec: ProcessSpec) -> Ended | Unknown | None:
+    """Why nothing may be started any more for the session that would own it."""
+    if spec.detached or spec.parent is None or not spec.parent.startswith(ID_PREFIX):
+        return None
+    held = t.processes.get(spec.parent)
+    if held is None:
+        return Unknown(True) if spec.parent in t.tombstones else None
+    return None if held.record.outcome is None else Ended(held.record.outcome)
+
+
+def open_session(t: Tables, op: ops.Open) -> Started | Conflict | Unknown | NoNode | Ended:
     spec = op.spec
     if (held := t.processes.get(spec.id)) is not None:
         there = held.record.spec
@@ -75,6 +86,8 @@ def open_session(t: Tables, op: ops.Open) -> Started | Conflict | Unknown | NoNo
         return Started(held.row, held.record.status, created=False, claimed=None)
     if (tombstone := t.tombstones.get(spec.id)) is not None:
         return Started(0, tombstone.status, created=False, claimed=None, pruned=True)
+    if (over := owner_over(t, spec)) is not None:
+        return over
     base_row = frame = 0
     if op.base is not None:
         base = t.processes.get(op.base)

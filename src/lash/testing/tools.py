@@ -9,6 +9,8 @@ import hashlib
 from typing import Any
 
 from lash.abc.tool import ToolContext
+from lash.core.ids import child_id
+from lash.errors import NotInProcess
 
 
 class DirectToolPort:
@@ -23,8 +25,19 @@ class DirectToolPort:
         self.deps = deps
         self.app = app
         self.cancelled = False
+        self.starts = 0
         self.blobs: dict[str, bytes] = {}
         self.notified: list[tuple[str, object]] = []
+
+    async def start(
+        self, fn: object, args: tuple[object, ...], kwargs: dict[str, object], options: dict[str, Any]
+    ) -> Any:
+        if self.app is None:
+            raise NotInProcess("No runtime is here to start a process on: tool_context(app=...) gives the tool one.")
+        del options["detached"]  # there is no session it could belong to
+        self.starts += 1
+        options["id"] = options["id"] or child_id(self.idempotency_key, self.starts)
+        return await self.app.start(fn, *args, **options, **kwargs)
 
     async def put(self, data: bytes) -> str:
         reference = f"sha256:{hashlib.sha256(data).hexdigest()}"

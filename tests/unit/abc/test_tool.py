@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import lash
 from lash.abc.tool import Tool, ToolContext, tool
 from lash.core.message import Media, Text, user
 from lash.core.outcome import Failure
 from lash.core.retry import Retry
 from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput
-from lash.errors import AttachmentMissing, InvalidAgent, InvalidValue, ToolFailed
+from lash.errors import AttachmentMissing, InvalidAgent, InvalidValue, NotInProcess, ToolFailed
 from lash.runtime.context import Context
 from lash.testing.tools import tool_context
 
@@ -243,3 +244,32 @@ def test_tools_of_foreign_schemas_have_options_too() -> None:
 
 def test_the_example_in_the_docstring_is_true() -> None:
     assert doctest.testmod(sys.modules["lash.testing.tools"]).failed == 0
+
+
+@lash.process
+async def twice_as_much(ctx: lash.Context, number: int) -> int:
+    return 2 * number
+
+
+@tool
+async def starts_two(ctx: ToolContext, number: int) -> list[str]:
+    """Start two."""
+    return [
+        (await ctx.start(twice_as_much, number)).id,
+        (await ctx.start(twice_as_much, number, id="named", detached=True)).id,
+    ]
+
+
+def test_a_tool_that_starts_processes_is_tested_with_a_runtime() -> None:
+    with pytest.raises(NotInProcess, match="tool_context"):
+        asyncio.run(starts_two(tool_context(), 1))
+
+    async def main() -> None:
+        app = lash.Runtime("memory://", engine="inline")
+        app.include(twice_as_much)
+        async with app:
+            ids = await starts_two(tool_context(app=app, idempotency_key="k"), 4)
+            assert ids == ["k.1", "named"]
+            assert [await app.handle(each) for each in ids] == [8, 8]
+
+    asyncio.run(main())

@@ -106,6 +106,19 @@ async def test_what_is_cancelled_says_so() -> None:
 
 
 @virtual
+async def test_what_was_started_ends_with_the_session() -> None:
+    agent = agent_of([Say(calls=[("start_process", '{"name": "greet", "arguments": {"who": "Ann"}}')]), "done"],
+                     plugins=[ProcessTools(["greet"])])  # fmt: skip
+    async with host(memory(), agent) as app:
+        app.include(greet)
+        await (await (await app.session("s", agent)).send("go"))
+        (row,) = await app.processes()
+        await app.delete_session("s")
+        with pytest.raises(lash.ProcessCancelled, match="the session was deleted"):
+            await app.handle(row.record.id)
+
+
+@virtual
 async def test_what_is_not_its_own_is_not_there() -> None:
     answers = await asks(
         ("start_process", {"name": "secret"}),
@@ -124,7 +137,15 @@ async def test_what_is_not_its_own_is_not_there() -> None:
 
 @virtual
 async def test_a_model_gives_arguments_and_no_options() -> None:
-    for option in ({"priority": 100}, {"delay": "1h"}, {"id": "mine"}, {"tags": ["session:other"]}, {"fn": "secret"}):
+    for option in (
+        {"priority": 100},
+        {"delay": "1h"},
+        {"id": "mine"},
+        {"tags": ["session:other"]},
+        {"fn": "secret"},
+        {"detached": True},
+        {"self": 1},
+    ):
         (answer,) = await asks(("start_process", {"name": "greet", "arguments": {"who": "Ann", **option}}))
         assert answer == f"[failed: invalid_arguments] The process cannot be given {next(iter(option))} from here."
 

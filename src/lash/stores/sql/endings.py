@@ -25,7 +25,8 @@ from lash.core import event as ev
 from lash.core.effect import Entry, EntryKind
 from lash.core.event import Event
 from lash.core.outcome import Cancelled, Outcome, Status, outcome_payload
-from lash.core.session import SESSION, turn_key
+from lash.core.process import ProcessSpec
+from lash.core.session import ID_PREFIX, SESSION, turn_key
 from lash.stores import facts
 from lash.stores.sql.rows import IDLE, LEASED, STATUS_CODES, Hot
 from lash.stores.sql.transaction import Transaction
@@ -85,6 +86,21 @@ def rest(tx: Transaction, hot: Hot) -> None:
 def at_rest(tx: Transaction, hot: Hot) -> bool:
     """A session nobody has, with nothing due and nothing waited for."""
     return hot.state == IDLE and hot.waiting_on is None and not hot.status and is_session(tx, hot)
+
+
+def owner_over(tx: Transaction, spec: ProcessSpec) -> Ended | Unknown | None:
+    """Why nothing may be started any more for the session that would own it. Where it may, that session must still be
+    there, as it is now, when it is written: whoever ends it asks everything it owns to cancel."""
+    if spec.detached or spec.parent is None or not spec.parent.startswith(ID_PREFIX):
+        return None
+    hot = tx.find_id(spec.parent)
+    if hot is None:
+        return Unknown(True) if tx.pruned(spec.parent) else None
+    if hot.status:
+        return Ended(tx.outcome(hot))
+    if (chat := tx.chat(hot.row)) is not None:
+        tx.keep_chat(chat)
+    return None
 
 
 def cancel_children(tx: Transaction, process_id: str, reason: str, key: str) -> list[str]:

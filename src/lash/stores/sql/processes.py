@@ -21,16 +21,18 @@ from lash.core import event as ev
 from lash.core.outcome import Status
 from lash.core.process import ProcessSpec, lane_of
 from lash.stores import facts
-from lash.stores.sql.endings import cancel_children, request_cancel
+from lash.stores.sql.endings import cancel_children, owner_over, request_cancel
 from lash.stores.sql.leases import lease
 from lash.stores.sql.rows import IDLE, LEASED, READY, STATUSES, TIMED, Hot, pack_hash, unpack_hash
 from lash.stores.sql.transaction import Transaction
 
 
-def start(tx: Transaction, op: Start) -> Started | Conflict:
+def start(tx: Transaction, op: Start) -> Started | Conflict | Ended | Unknown:
     spec = op.spec
     if (there := tx.there(spec.id)) is not None:
         return started_before(tx, spec, *there)
+    if (over := owner_over(tx, spec)) is not None:
+        return over
     hot = fresh_row(tx, spec)
     tx.add(hot)
     claimed = None

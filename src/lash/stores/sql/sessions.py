@@ -30,7 +30,7 @@ from lash.core.session import (
 )
 from lash.stores import facts
 from lash.stores.sql.chats import Chat, NewNodes
-from lash.stores.sql.endings import answer_turns, at_rest, cancel_children, end, end_alone, rest
+from lash.stores.sql.endings import answer_turns, at_rest, cancel_children, end, end_alone, owner_over, rest
 from lash.stores.sql.leases import lease
 from lash.stores.sql.processes import fresh_row, started_before
 from lash.stores.sql.rows import IDLE, LEASED, STATUSES, Hot
@@ -38,12 +38,14 @@ from lash.stores.sql.transaction import Transaction
 from lash.stores.sql.turns import in_state, item_of, item_of_key, turn_of
 
 
-def open_session(tx: Transaction, op: ops.Open) -> Started | Conflict | Unknown | NoNode:
+def open_session(tx: Transaction, op: ops.Open) -> Started | Conflict | Unknown | NoNode | Ended:
     spec = op.spec
     if (there := tx.there(spec.id)) is not None:
         if there[0]:
             return started_before(tx, spec, *there)
         return Started(0, STATUSES[there[1]], created=False, claimed=None, pruned=True)
+    if (over := owner_over(tx, spec)) is not None:
+        return over
     base_row = frame = 0
     if op.base is not None:
         base = tx.find_id(op.base)

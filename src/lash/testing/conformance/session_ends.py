@@ -9,6 +9,7 @@ from lash.abc.store import (
     Conflict,
     Count,
     Done,
+    Ended,
     Finish,
     ProcessFilter,
     Prune,
@@ -17,7 +18,7 @@ from lash.abc.store import (
     Started,
     Unknown,
 )
-from lash.core.outcome import Completed, Status
+from lash.core.outcome import Cancelled, Completed, Status
 from lash.core.process import Tombstone
 from lash.testing.conformance.session_stage import (
     bodies,
@@ -89,6 +90,29 @@ async def a_deleted_session_takes_its_family_along(s: Stage) -> None:
     equal(said(await s.store.history(child.row, 0)), [("cancel", 0, b'{"reason":"%s"}' % DELETED.encode())], "told")
     equal((await s.row("kept")).record.cancel_requested, None, "the detached one")
     equal(await s.do(committing(fence, 1), Stale), Stale(0), "its holder")
+
+
+@case
+async def nothing_is_started_for_a_session_that_is_over(s: Stage) -> None:
+    """By whoever has not heard of it yet: neither a process nor a session, unless it is detached. What was started
+    before is what it was."""
+    for name in ("s", "closed"):
+        await opened(s, name)
+        await s.start(f"early {name}", parent=f"session:{name}")
+    await s.do(Delete("session:s"), Count)
+    await s.do(Cancel("session:closed", "enough"), Appended)
+    answers = {"s": Unknown(True), "closed": Ended(Cancelled("enough"))}
+    for name, answer in answers.items():
+        parent = f"session:{name}"
+        late, sub = s.spec("late", parent=parent), spec_of(s, "sub", parent=parent)
+        equal(await s.write(Start(late), Open(sub), Start(late, "w1", 10)), [answer] * 3, name)
+        equal(await s.store.get(["late", "session:sub"]), [None, None], "nothing was written")
+        again = await s.do(Start(s.spec(f"early {name}", parent=parent)), Started)
+        equal((again.created, again.status), (False, Status.CANCELLED), "started before")
+        await s.start(f"kept {name}", parent=parent, detached=True)
+    await s.start("orphan", parent="session:nobody")
+    equal((await s.write(Start(s.spec("p", parent="session:t")), Open(spec_of(s, "t")), Delete("session:t")))[2],
+          Count(["p"]), "and in one transaction")  # fmt: skip
 
 
 @case

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from lash.abc.sessions import CancelTurn, Committed, HeadMoved, Post, Posted, Stream, Withdrawn
-from lash.abc.store import Done, Put, Recorded, Stale, Store
+from lash.abc.sessions import CancelTurn, Committed, Delete, HeadMoved, Post, Posted, SessionOp, Stream, Withdrawn
+from lash.abc.store import Cancel, Done, Ended, Put, Recorded, Stale, Start, Store, Unknown
 from lash.core.effect import EntryKind
+from lash.core.process import ProcessRow
 from lash.testing.conformance.session_stage import (
     bodies,
     committing,
@@ -24,7 +25,7 @@ from lash.testing.conformance.session_stage import (
     taking,
     turn,
 )
-from lash.testing.conformance.stage import Stage, case, equal, expect, wait
+from lash.testing.conformance.stage import TTL_MS, Stage, case, equal, expect, wait
 
 NOTICE_S = 10.0
 """A notice comes within milliseconds; this only bounds a failing run."""
@@ -122,6 +123,24 @@ async def many_senders_and_one_session(s: Stage) -> None:
     turns = await s.store.turns(row, 0, 99)
     there = await session(s)
     equal((len(turns), there.head), (there.turns, there.turns), "one node of each turn")
+
+
+@case
+async def a_start_and_the_end_of_its_session_meet(s: Stage) -> None:
+    """Either it is not started any more, or it is asked to cancel with everything the session owns."""
+    other = await s.harness.open()
+    for number in range(ROUNDS):
+        name, process_id = f"s{number}", f"p{number}"
+        await opened(s, name)
+        ending: SessionOp | Cancel = Delete(f"session:{name}") if number % 2 else Cancel(f"session:{name}", "enough")
+        start = Start(s.spec(process_id, parent=f"session:{name}"), "w1" if number % 3 else None, TTL_MS)
+        one, two = (other, s.store) if number % 4 < 2 else (s.store, other)
+        (started,), _ = await asyncio.gather(one.write([start]), two.write([ending]))
+        (row,) = await s.store.get([process_id])
+        if isinstance(row, ProcessRow):
+            equal(row.record.cancel_requested is not None, True, f"{process_id} was asked to cancel")
+        else:
+            equal(isinstance(started, (Unknown, Ended)), True, f"{process_id} was refused")
 
 
 @case
