@@ -221,7 +221,8 @@ class Discharge(NamedTuple):
 class Prune(NamedTuple):
     """Delete up to ``limit`` processes that ended before ``before_ms``, with events and journal → ``Count``.
 
-    A tombstone stays. Never a running row; never a child that a running parent may still await.
+    A tombstone stays. Never a running row; never a child that a running parent may still await: one that is leased, due
+    or waiting. A session at rest awaits nothing.
     """
 
     before_ms: int

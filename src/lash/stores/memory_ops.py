@@ -416,7 +416,7 @@ def prune(t: Tables, op: ops.Prune) -> Count:
         if not record.status.final or record.updated_ms >= op.before_ms:
             return False
         parent = t.processes.get(record.spec.parent or "")
-        return parent is None or parent.record.status.final
+        return parent is None or not parent.may_await
 
     old = sorted(filter(prunable, t.rows.values()), key=lambda held: (held.record.updated_ms, held.row))[: op.limit]
     for held in old:

@@ -48,6 +48,11 @@ class Held:
         return self.record.waiting is not None and self.owner is None and not self.record.status.final
 
     @property
+    def may_await(self) -> bool:
+        """It runs and is not at rest: somebody may be awaited in it."""
+        return not self.record.status.final and (self.moment_ms is not None or self.record.waiting is not None)
+
+    @property
     def moment_ms(self) -> int | None:
         """When ``Claim`` looks at the row: its due time, or the end of its lease."""
         return self.due_ms if self.owner is None else self.until_ms

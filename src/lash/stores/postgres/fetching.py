@@ -74,7 +74,8 @@ CANCELLED_SQL: Final = FROM + "WHERE p.cancel_ms IS NOT NULL AND p.status = 0 AN
 HELD_SQL: Final = "SELECT row, version FROM lash_process WHERE owner = $1"
 PRUNABLE_SQL: Final = (
     FROM + "WHERE p.status > 0 AND p.updated_ms < $1 AND (p.parent = ANY($3::text[]) OR NOT EXISTS "
-    "(SELECT 1 FROM lash_process q WHERE q.id = p.parent AND q.status = 0)) ORDER BY p.updated_ms, p.row LIMIT $2"
+    "(SELECT 1 FROM lash_process q WHERE q.id = p.parent AND q.status = 0 "
+    "AND (q.state > 0 OR q.waiting_on IS NOT NULL))) ORDER BY p.updated_ms, p.row LIMIT $2"
 )
 START_SQL: Final = (
     f"SELECT u.id, nextval('lash_row'), t.definition, t.status, {COLUMNS_SQL} FROM unnest($1::text[]) AS u(id) "

@@ -337,14 +337,14 @@ class Picture(ChatPicture, Transaction):
     # Pruning and workers -------------------------------------------------------------------------------------------
 
     def bury(self, before_ms: int, limit: int) -> list[str]:
-        ended = tuple(hot.id for hot in self.hots.values() if hot.status)
-        found = self.facts.ask("prunable", before_ms, limit + len(self.hots) + len(self.buried), ended)
+        quiet = tuple(hot.id for hot in self.hots.values() if not hot.may_await)
+        found = self.facts.ask("prunable", before_ms, limit + len(self.hots) + len(self.buried), quiet)
 
         def wanted(hot: Hot) -> bool:
             if not hot.status or hot.updated_ms >= before_ms:
                 return False
             parent = None if hot.parent is None else self.load_id(hot.parent)
-            return parent is None or parent.status != 0
+            return parent is None or not parent.may_await
 
         for row in cast("list[int]", found):
             self.load(row)

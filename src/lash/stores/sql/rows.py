@@ -123,6 +123,11 @@ class Hot:
     def parked(self) -> bool:
         return self.waiting_on is not None and self.state != LEASED and self.status == 0
 
+    @property
+    def may_await(self) -> bool:
+        """It runs and is not at rest: somebody may be awaited in it."""
+        return self.status == 0 and (self.state != IDLE or self.waiting_on is not None)
+
 
 HOT: Final = tuple(item.name for item in fields(Hot) if item.default is MISSING)
 columns_of: Final = cast("Callable[[Hot], tuple[object, ...]]", attrgetter(*HOT))

@@ -73,7 +73,8 @@ LIVE_SQL: Final = "SELECT row FROM lash_process WHERE owner = ? AND wake_ms > ? 
 PRUNE_SQL: Final = (
     "SELECT p.row, p.id FROM lash_process p INDEXED BY lash_process_ended "
     "WHERE p.status > 0 AND p.updated_ms < ? "
-    "AND NOT EXISTS (SELECT 1 FROM lash_process q WHERE q.id = p.parent AND q.status = 0) "
+    "AND NOT EXISTS (SELECT 1 FROM lash_process q WHERE q.id = p.parent AND q.status = 0 "
+    "AND (q.state > 0 OR q.waiting_on IS NOT NULL)) "
     "ORDER BY p.updated_ms, p.row LIMIT ?"
 )
 KEYED_SQL: Final = f"SELECT {EVENT_SQL} FROM lash_event WHERE process = ? AND key = ?"

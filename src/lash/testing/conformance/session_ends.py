@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lash.abc.sessions import CancelTurn, Delete, Open, Post
+from lash.abc.sessions import CancelTurn, Committed, Delete, Open, Post
 from lash.abc.store import (
     Appended,
     Cancel,
@@ -11,15 +11,17 @@ from lash.abc.store import (
     Done,
     Ended,
     Finish,
+    Park,
     ProcessFilter,
     Prune,
+    Signal,
     Stale,
     Start,
     Started,
     Unknown,
 )
 from lash.core.outcome import Cancelled, Completed, Status
-from lash.core.process import Tombstone
+from lash.core.process import Tombstone, Waiting
 from lash.testing.conformance.session_stage import (
     bodies,
     committing,
@@ -182,6 +184,31 @@ async def an_ended_session_is_pruned_like_a_process(s: Stage) -> None:
     equal(await s.store.turns(row, 0, 9), [], "turns")
     equal(await s.store.items(row, [1]), [], "items")
     equal((bodies(await path(s, "f")), len(await s.store.nodes(row, 0, 9, 9))), ([{"text": "a"}], 1), "nodes")
+
+
+@case
+async def what_a_session_at_rest_started_is_pruned(s: Stage) -> None:
+    """Nobody awaits it; but for as long as a turn is at work, or waits, it may be awaited."""
+    await opened(s)
+    await s.write(Start(s.spec("p", parent="session:s")), Cancel("p", "x"))
+    s.clock.advance(10)
+    fence = await leased(s)
+    equal(await s.do(Prune(s.clock.now_ms, 9), Count), Count([]), "a turn is at work")
+    await taken(s, fence)
+    await s.put(fence, 0, wait(9, "signal:go"))
+    rank = (await s.store.history(fence.row, 0))[-1].rank
+    await s.do(Park(fence, rank, Waiting("signal", "signal:go", None)), Done)
+    equal(await s.do(Prune(s.clock.now_ms, 9), Count), Count([]), "it waits")
+    await s.do(Signal("session:s", "go", b"1", None), Appended)
+    equal(await s.do(Prune(s.clock.now_ms, 9), Count), Count([]), "it is due")
+    fence = (await s.claim_one("session:s")).lease.fence
+    done = committing(fence, 1, 0, messages("a"))
+    committed, pruned = await s.write(done, Prune(s.clock.now_ms, 9))
+    equal((type(committed), pruned), (Committed, Count(["p"])), "and when it has ended, at once")
+    await s.write(Start(s.spec("q", parent="session:s")), Cancel("q", "x"))
+    s.clock.advance(10)
+    equal(await s.do(Prune(s.clock.now_ms, 9), Count), Count(["q"]), "and later")
+    equal((await session(s)).process.record.status, Status.RUNNING, "the session")
 
 
 @case
