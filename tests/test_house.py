@@ -31,7 +31,8 @@ PUBLIC = """
     ModelInfo Price Provider RateLimit Message Media Text user
     tool Tool ToolContext ToolOutput ToolFailed Finish Fail SwitchFrame Switched
     Plugin TurnView Abort Compact Deny ToolAnswer ReplaceArguments Say Notify
-    TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Committed Gap
+    TurnEvent TextDelta ReasoningDelta Reset ModelFinished ToolStarted ToolFinished PluginEvent Retrying Committed
+    Gap
     InvalidAgent AgentUnknown SessionUnknown SessionDeleted SessionConflict InputConflict NodeUnknown TurnUnknown
     BadCursor AttachmentMissing ModelUnavailable ProviderError
 """.split()

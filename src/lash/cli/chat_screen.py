@@ -21,6 +21,7 @@ from lash.core.observe import (
     PluginEvent,
     ReasoningDelta,
     Reset,
+    Retrying,
     TextDelta,
     ToolFinished,
     ToolStarted,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 REDRAW_S: Final = 0.08
 """Between two drawings of what is still being written."""
+REASON_CHARS: Final = 300
+"""Of why a model did not answer."""
 SPARE_LINES: Final = 4
 """Of the terminal's height, left free below what is drawn anew."""
 
@@ -93,6 +96,8 @@ class Screen:
             case PluginEvent(plugin, name, payload):
                 words = said.first_line(f"{plugin} {name} {out.short_value(payload, said.RESULT_CHARS)}", 200)
                 self.line(MARKS["note"] + words, STYLES["note"])
+            case Retrying():
+                self.line(retrying_words(event), "yellow")
             case Committed():
                 self.ended(event)
             case Gap():
@@ -286,6 +291,12 @@ class RichScreen(Screen):
 
     def close(self) -> None:
         self.finish()
+
+
+def retrying_words(event: Retrying) -> str:
+    """Why nothing comes, and when it goes on."""
+    again = f"asking again in {show_ms(event.delay_ms)}, try {event.attempt} of {event.of}"
+    return f"[{said.first_line(event.message, REASON_CHARS)} ({again})]"
 
 
 def screen_for_people(prices: Prices, model: str) -> Screen:

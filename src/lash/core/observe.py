@@ -86,6 +86,24 @@ class PluginEvent(TurnEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class Retrying(TurnEvent):
+    """A model call failed and is made again after ``delay_ms``, as try ``attempt`` (from 2) ``of`` so many. ``message``
+    and ``code`` say why. Live only: it is not told again."""
+
+    attempt: int
+    of: int
+    delay_ms: int
+    message: str
+    code: str
+    """The ``kind`` of a ``ProviderError``."""
+    call: int
+
+
+Aside: TypeAlias = PluginEvent | Retrying
+"""What is told beside the story of a turn, live, and moves no cursor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Committed(TurnEvent):
     """The turn has ended and is part of the history. The last event of its stream."""
 
@@ -141,9 +159,9 @@ class Picture:
     outcome: Outcome | None = None
     """Once it is committed."""
     usage: Usage = NO_USAGE
-    notes: Mapping[int, tuple[str, str, object]] = field(default_factory=dict[int, "tuple[str, str, object]"])
-    """Words of plugins by number, as far as they are kept; live only."""
-    notes_made: int = 0
+    asides: Mapping[int, Aside] = field(default_factory=dict[int, Aside])
+    """By number, as far as they are kept; live only."""
+    asides_made: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +182,8 @@ class Seen:
     finished: frozenset[int] = frozenset()
     """Tools of this call whose end was told, by index."""
     ended: bool = False
-    notes: int = -1
-    """Words of plugins seen so far, in this sitting; -1: none are owed."""
+    asides: int = -1
+    """Those seen so far, in this sitting; -1: none are owed."""
 
     @property
     def cursor(self) -> str:
@@ -230,7 +248,7 @@ def unknown_to(picture: Picture, seen: Seen) -> bool:
 def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]:
     """The events that bring an observer from ``seen`` to ``picture``, each with what has been seen after it."""
     if unknown_to(picture, seen):
-        seen = Seen(seen.session, picture.turn, notes=seen.notes)
+        seen = Seen(seen.session, picture.turn, asides=seen.asides)
         yield Gap("unavailable", cursor=seen.cursor), seen
     if picture.outcome is not None and seen.call > len(picture.calls) and (seen.text or seen.reasoning):
         shown, seen = (seen.text, seen.reasoning), replace(seen, text=0, reasoning=0)
@@ -242,8 +260,8 @@ def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]
                 yield event, after
         if seen.call >= len(picture.calls):
             break
-        seen = Seen(seen.session, seen.turn, seen.call + 1, picture.calls[seen.call].version, notes=seen.notes)
-    for event, after in of_notes(picture, seen):
+        seen = Seen(seen.session, seen.turn, seen.call + 1, picture.calls[seen.call].version, asides=seen.asides)
+    for event, after in of_asides(picture, seen):
         seen = after
         yield event, after
     if picture.outcome is not None and not seen.ended:
@@ -281,11 +299,11 @@ def of_call(call: CallPicture, seen: Seen) -> Told:
             yield ToolFinished(tool.call_id, tool.name, tool.output, cursor=seen.cursor), seen
 
 
-def of_notes(picture: Picture, seen: Seen) -> Told:
-    """Words of plugins since the observer came; those it was too slow for are a gap of their own, and gone."""
-    if seen.notes < 0:
-        seen = replace(seen, notes=picture.notes_made)
-    for number in range(seen.notes, picture.notes_made):
-        seen = replace(seen, notes=number + 1)
-        if (note := picture.notes.get(number)) is not None:
-            yield PluginEvent(*note, cursor=seen.cursor), seen
+def of_asides(picture: Picture, seen: Seen) -> Told:
+    """Asides since the observer came; those it was too slow for are gone."""
+    if seen.asides < 0:
+        seen = replace(seen, asides=picture.asides_made)
+    for number in range(seen.asides, picture.asides_made):
+        seen = replace(seen, asides=number + 1)
+        if (aside := picture.asides.get(number)) is not None:
+            yield replace(aside, cursor=seen.cursor), seen

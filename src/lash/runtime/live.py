@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from lash.core.model import Chunk, ModelReply, ReasoningDelta, TextDelta, Usage
-from lash.core.observe import CallPicture, Picture, ToolPicture
+from lash.core.observe import Aside, CallPicture, Picture, PluginEvent, Retrying, ToolPicture
 from lash.core.tool import ToolOutput
 from lash.core.turn import Outcome
 from lash.limits import EVENTS_KEPT_MAX
+
+BROKE_OFF: Final = "the model's answer broke off"
+"""Why what was shown of a call is taken back."""
 
 
 @dataclass(slots=True, eq=False)
@@ -24,11 +28,11 @@ class LiveTurn:
     picture: Picture
     streamed: Callable[[int, str, str, str], None] | None = None
     """(call, version, text, reasoning)."""
-    _notes: dict[int, tuple[str, str, object]] = field(default_factory=dict[int, "tuple[str, str, object]"])
+    _asides: dict[int, Aside] = field(default_factory=dict[int, Aside])
     _waiting: set[asyncio.Future[None]] = field(default_factory=set["asyncio.Future[None]"])
 
     def __post_init__(self) -> None:
-        self.picture.notes = self._notes
+        self.picture.asides = self._asides
 
     def call(self, number: int) -> CallPicture:
         calls = self.picture.calls
@@ -74,12 +78,25 @@ class LiveTurn:
             tools[place].output = output
             self.changed()
 
+    def broke_off(self, version: str, retrying: Retrying) -> None:
+        """A call failed and is made again, as ``version``: what was shown of it is taken back now, not then."""
+        self.begun(retrying.call, version, BROKE_OFF)
+        self._tell(retrying)
+
     def note(self, plugin: str, name: str, payload: object) -> None:
+        self._tell(PluginEvent(plugin, name, payload))
+
+    def _tell(self, aside: Aside) -> None:
         picture = self.picture
-        self._notes[picture.notes_made] = (plugin, name, payload)
-        self._notes.pop(picture.notes_made - EVENTS_KEPT_MAX, None)
-        picture.notes_made += 1
+        self._asides[picture.asides_made] = aside
+        self._asides.pop(picture.asides_made - EVENTS_KEPT_MAX, None)
+        picture.asides_made += 1
         self.changed()
+
+    def follow(self, former: LiveTurn) -> None:
+        """This is the same turn, run again: whoever heard asides of the former run is told each once, and the next."""
+        self._asides.update(former._asides)
+        self.picture.asides_made = former.picture.asides_made
 
     def ended(self, outcome: Outcome, usage: Usage) -> None:
         calls = self.picture.calls
@@ -122,6 +139,8 @@ class LiveTurns:
         former = self._turns.get(process_id)
         self._turns[process_id] = live
         if former is not None:
+            if former.picture.turn == live.picture.turn:
+                live.follow(former)
             former.changed()
 
     def end(self, process_id: str, live: LiveTurn) -> None:

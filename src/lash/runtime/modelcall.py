@@ -8,20 +8,24 @@ heeded, within a bound.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import cast
 
+from lash.abc.engine import Again, Reply
 from lash.abc.provider import Provider
 from lash.abc.store import BlobStore
 from lash.core.message import Message
 from lash.core.model import ModelReply, ModelRequest, supported
+from lash.core.observe import Retrying
+from lash.core.outcome import failure_of
 from lash.core.retry import Retry
 from lash.errors import ProviderError
 from lash.limits import RETRY_AFTER_MAX_MS
 from lash.runtime.attachments import with_media, without_media
-from lash.runtime.live import LiveTurn
-from lash.runtime.steps import current
+from lash.runtime.live import BROKE_OFF, LiveTurn
+from lash.runtime.steps import StepCall, current
 
 log = logging.getLogger("lash.sessions")
 
@@ -46,7 +50,7 @@ def model_retry(retry: Retry) -> ModelRetry:
 
 @dataclass(slots=True, eq=False)
 class ModelJob:
-    """What one performance of a call needs. ``version`` tells it from every other one: lease and attempt."""
+    """What the performances of a call need. ``version`` tells each from every other one: lease and attempt."""
 
     provider: Provider
     request: ModelRequest
@@ -57,13 +61,31 @@ class ModelJob:
     own: Sequence[Message] = ()
     """Messages of the request that must be shown whole: what the turn was given to work on."""
 
+    def version(self, attempt: int) -> str:
+        return f"{self.token}-{attempt}"
+
+
+class ModelCall(StepCall):
+    """A model call of a turn, with a ``ModelJob`` as its one argument: whoever watches is told of each retry."""
+
+    __slots__ = ()
+
+    def _failed(self, error: BaseException, attempt: int, began_ms: int, now_ms: Callable[[], int]) -> Reply | Again:
+        outcome = super()._failed(error, attempt, began_ms, now_ms)
+        job = cast(ModelJob, self.args[0])
+        if isinstance(outcome, Again) and job.live is not None:
+            failure, delay_ms = failure_of(error), max(0, outcome.due_ms - now_ms())
+            retrying = Retrying(attempt + 1, self.retry.attempts, delay_ms, failure.message, failure.code, job.number)
+            job.live.broke_off(job.version(attempt + 1), retrying)
+        return outcome
+
 
 async def perform_model(job: ModelJob) -> object:
     """The step: ``[version, reply]`` as JSON. Raises ``ProviderError``, ``AttachmentMissing``."""
     step = current()
-    version = f"{job.token}-{step.attempt}"
+    version = job.version(step.attempt)
     if job.live is not None:
-        job.live.begun(job.number, version, "" if step.attempt == 1 else "the model's answer broke off")
+        job.live.begun(job.number, version, "" if step.attempt == 1 else BROKE_OFF)
     request = replace(job.request, call_key=step.idempotency_key)
     request = await with_media(job.blobs, request, job.own)
     if (problem := supported(request)) is not None:

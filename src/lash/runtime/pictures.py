@@ -68,7 +68,7 @@ async def observe(
             found = await find_item(opened.store, place, item)
             if found.turn:
                 if seen is None:
-                    seen = Seen(mark_of(session_id_of(place.process_id)), found.turn, notes=0)
+                    seen = Seen(mark_of(session_id_of(place.process_id)), found.turn, asides=0)
                 if live is not None and live.picture.turn == found.turn:
                     picture, away = live.picture, None
                 elif found.state in ENDED:

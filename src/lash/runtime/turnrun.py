@@ -54,7 +54,7 @@ from lash.runtime.context import Context
 from lash.runtime.contexts import SessionStart, SessionUsage
 from lash.runtime.frames import follow_key
 from lash.runtime.live import LiveTurn
-from lash.runtime.modelcall import ModelJob, model_retry, perform_model
+from lash.runtime.modelcall import ModelCall, ModelJob, model_retry, perform_model
 from lash.runtime.receipts import Answered, Receipt, text_place
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
@@ -324,7 +324,8 @@ class TurnRun:
         running, token = self.running, self.run.fence.token
         job = ModelJob(running.provider, request, running.blobs, self.live, number, token, self.own)
         witness = codec.digest(f"lash.model/1:{request.model}:{self.start.head}:{len(request.messages)}")
-        entry = await self.step(path, witness, perform_model, (job,), model_retry(self.agent.retry))
+        call = ModelCall(perform_model, (job,), {}, model_retry(self.agent.retry), None, self.run.process_id)
+        entry = await self.port.step(path, witness, call)
         if entry.failed:
             failure = Failure.of_json(codec.decode(entry.payload))
             reason: StopCause = "context_overflow" if failure.code == "context_overflow" else "model"

@@ -115,6 +115,25 @@ def test_a_reset_says_in_a_pipe_what_is_taken_back() -> None:
     assert plain(*WITHDRAWN)[:-1] == ["half of it", said, "all of it"]
 
 
+def test_a_retry_says_what_happened_and_when_it_goes_on() -> None:
+    unreached = "X could not be reached at http://h\n" + "y" * 400
+    events = [
+        lash.TextDelta("half", 1),
+        lash.Reset(1, 4, 0, "the model's answer broke off"),
+        lash.Retrying(2, 5, 30_000, "Slow down", "rate_limit", 1),
+        lash.Retrying(3, 5, 500, unreached, "transport", 1),
+        lash.TextDelta("whole", 1),
+        committed(Finished("whole")),
+    ]
+    said = [
+        "[Slow down (asking again in 30.0s, try 2 of 5)]",
+        f"[{unreached.replace(chr(10), ' ')[:299]}… (asking again in 500ms, try 3 of 5)]",
+        "whole",
+    ]
+    assert plain(*events)[2:-1] == said
+    assert said[0] in rich(*events)
+
+
 def test_a_reset_erases_on_a_terminal_what_is_still_being_written() -> None:
     said = "[what was written was taken back: 10 characters; the model's"
     lines = rich(*WITHDRAWN)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+import lash
 from lash.abc.tool import tool
 from lash.core.model import Chunk, ModelRequest
 from lash.core.observe import Committed, ReasoningDelta, TextDelta, TurnEvent
@@ -185,7 +186,7 @@ async def test_another_runtime_is_told_while_the_turn_runs() -> None:
 
 @virtual
 async def test_who_comes_while_a_retry_is_under_way_takes_back_what_was_shown() -> None:
-    broken = Say("a false start", cut=2)
+    broken = Say("a false start", cut=2, pause_s=1)
     agent = agent_of([broken, Say("the whole truth")])
     async with host(memory(), agent) as app:
         session = await app.session("s", agent)
@@ -200,6 +201,65 @@ async def test_who_comes_while_a_retry_is_under_way_takes_back_what_was_shown() 
                 assert "broke off" in event.reason  # type: ignore[attr-defined]
                 shown = ""
         assert shown == "the whole truth"
+        assert "Reset" in [type(event).__name__ for event in events]
+
+
+def refusals(many: int, *then: Any, **wish: Any) -> list[Any]:
+    return [ProviderError(f"No {number}", kind="rate_limit", retryable=True, **wish) for number in range(many)] + [
+        *then
+    ]
+
+
+@virtual
+async def test_who_watches_is_told_of_each_retry_and_when_it_comes() -> None:
+    agent = agent_of([Say("a false start", cut=2, pause_s=1), *refusals(2, "done")], retry=lash.Retry(4, initial="2s"))
+    async with host(memory(), agent) as app, host(app.store, agent, worker=False) as other:
+        turn = await (await app.session("s", agent)).send("go")
+        elsewhere = asyncio.create_task(all_of((await other.session("s")).turn(turn.id)))
+        loop = asyncio.get_running_loop()
+        heard = [(loop.time(), event) async for event in turn.stream()]
+        events = [event for _, event in heard]
+        retries = [(round(moment), event) for moment, event in heard if isinstance(event, lash.Retrying)]
+        cut = "The stream was cut off."
+        assert [replace(event, cursor="") for _, event in retries] == [
+            lash.Retrying(2, 4, 2_000, cut, "stream", 1),
+            lash.Retrying(3, 4, 4_000, "No 0", "rate_limit", 1),
+            lash.Retrying(4, 4, 8_000, "No 1", "rate_limit", 1),
+        ]
+        assert [moment - retries[0][0] for moment, _ in retries] == [0, 2, 6]
+        kinds = [type(event).__name__ for event in events]
+        assert kinds[:4] == ["TextDelta", "Reset", "Retrying", "Retrying"], "taken back first, at once"
+        for place, event in enumerate(events):
+            if isinstance(event, lash.Retrying):
+                assert event.cursor == events[1].cursor, "it moves no cursor"
+                assert story([*events[:place], *await all_of(turn, event.cursor)])[-1] == ("Committed",)
+        untold = [step for step in story(events) if step != ("Retrying",)]
+        assert story(await all_of(turn)) == untold[2:] == [("TextDelta", "done"), ("ModelFinished",), ("Committed",)], (
+            "it is no part of the story"
+        )
+        assert not any(isinstance(event, lash.Retrying) for event in await elsewhere)
+
+
+@virtual
+@pytest.mark.parametrize("resident", [0, 1_000])
+async def test_retries_of_a_turn_that_parks_between_them_are_told_once_each(resident: int) -> None:
+    agent = agent_of(refusals(3, "done", retry_after_ms=60_000))
+    async with host(memory(), agent, resident=resident) as app:
+        turn = await (await app.session("s", agent)).send("go")
+        told = [event for event in await all_of(turn) if isinstance(event, lash.Retrying)]
+        assert [(event.attempt, event.delay_ms, event.message) for event in told] == [
+            (2, 60_000, "No 0"), (3, 60_000, "No 1"), (4, 60_000, "No 2"),
+        ]  # fmt: skip
+
+
+@virtual
+async def test_an_error_that_ends_the_turn_is_no_retry() -> None:
+    final = [ProviderError("no", kind="auth"), *refusals(2)]
+    agent = agent_of(final, retry=lash.Retry(2, initial="1s"))
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        kinds = [[type(event).__name__ for event in await all_of(await session.send("go"))] for _ in "ab"]
+        assert kinds == [["Committed"], ["Retrying", "Committed"]]
 
 
 @virtual

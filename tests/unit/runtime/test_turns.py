@@ -303,7 +303,7 @@ async def test_a_turn_awaited_after_many_others_have_ended_is_answered_at_once(m
 @virtual
 async def test_a_provider_that_fails_is_asked_again_after_the_pause_it_wants() -> None:
     busy = ProviderError("Slow down.", kind="rate_limit", retryable=True, retry_after_ms=7_000)
-    model = ScriptedModel([busy, Say("half of it", cut=2), "whole"])
+    model = ScriptedModel([busy, Say("half of it", cut=2, pause_s=1), "whole"])
     agent = agent_of(model)
     async with host(memory(), agent) as app:
         session = await app.session("s", agent)
