@@ -1,6 +1,7 @@
 """Tokens and money in words, the same in every command. A cost is shown only where the price is known.
 
-Prices are those of the table of models (docs/models.md), or of the agent's own provider: a guide, and no bill.
+Prices are those the agent was given, of its own provider, or of the table of models (docs/models.md): a guide, and no
+bill.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ def listed_price(model: str) -> Price | None:
 
 
 def prices_of(agents: Iterable[Agent[Any]]) -> Prices:
-    """An agent that was given a provider of its own has that one's price; all others go by the table."""
-    own = {agent.model: agent.provider for agent in agents if agent.provider is not None}
+    """An agent's own ``info`` says what its model costs; else its own provider; all others go by the table."""
+    known = {agent.model: agent for agent in agents}
 
     def price(model: str) -> Price | None:
-        provider = own.get(model)
-        return listed_price(model) if provider is None else provider.info(model.partition(":")[2]).price
+        agent = known.get(model)
+        if agent is not None and agent.info is not None:
+            return agent.info.price
+        if agent is not None and agent.provider is not None:
+            return agent.provider.info(model.partition(":")[2]).price
+        return listed_price(model)
 
     return price
 

@@ -305,6 +305,17 @@ def test_prices_are_the_tables_or_the_agents_own_providers() -> None:
     assert found.output > found.input > 0
 
 
+def test_the_price_an_agent_was_given_is_the_one_that_counts() -> None:
+    given = lash.ModelInfo(price=lash.Price(0.5, 2.0))
+    agents = [
+        lash.Agent("a", model=(ScriptedModel(), "m"), info=given),
+        lash.Agent("b", model="openai:gpt-5-mini", info=given),
+        lash.Agent("c", model="openai:gpt-5", info=lash.ModelInfo()),
+    ]
+    prices = prices_of(agents)
+    assert [prices(agent.model) for agent in agents] == [given.price, given.price, None]
+
+
 # Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 
