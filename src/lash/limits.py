@@ -93,8 +93,8 @@ PENDING_ITEMS_MAX: Final = 10_000
 EVENTS_KEPT_MAX: Final = 2_048
 """Events of one turn kept for observers that come late; who is further behind is told of a gap."""
 STREAM_PAUSE_MS: Final = 10
-"""Between two pieces of streamed text that are kept for observers in other OS processes, for each turn that is streamed
-here: a worker keeps some hundred a second, whatever it streams, until the longest pause is reached."""
+"""Between two pieces of streamed text that are kept for observers in other OS processes, for each turn that has some
+to keep: a worker keeps some hundred a second, whatever it streams, until the longest pause is reached."""
 STREAM_PAUSE_MAX_MS: Final = 100
 """The longest such pause; the pieces of more turns share commits."""
 STREAM_SHARE: Final = 5

@@ -15,7 +15,7 @@ from lash.core.model import ModelReply
 from lash.core.observe import CallPicture, Picture
 from lash.core.outcome import Failure
 from lash.core.tool import ToolOutput, failed
-from lash.runtime.live import draw_reply
+from lash.runtime.live import BROKE_OFF, attempt_of, draw_reply
 
 PIECES_MAX: Final = 1_000
 """Pieces read at once."""
@@ -31,6 +31,8 @@ class Elsewhere:
         self._recorded: list[CallPicture] = []
         self._streamed: dict[int, CallPicture] = {}
         """By number of the call: the newest version of what was written of it."""
+        self._failed: dict[int, int] = {}
+        """By number of the call: attempts that failed, and that are followed by another."""
         self._rank = 0
         self._token = 0
         self._number = 0
@@ -41,11 +43,23 @@ class Elsewhere:
             self._read_entry(entry)
         while await self._read_pieces() == PIECES_MAX:
             pass
-        writing = self._streamed.get(len(self._recorded) + 1)
+        writing = self._written(len(self._recorded) + 1)
         return Picture(self.turn, self._recorded if writing is None else [*self._recorded, writing])
+
+    def _written(self, number: int) -> CallPicture | None:
+        """Of a call without an answer yet. What a failed attempt wrote is shown nowhere."""
+        call, failed_attempts = self._streamed.get(number), self._failed.get(number, 0)
+        if not failed_attempts:
+            return call
+        if call is None or attempt_of(call.version) <= failed_attempts:
+            return CallPicture("", reason=BROKE_OFF)
+        call.reason = BROKE_OFF
+        return call
 
     def _read_entry(self, entry: Entry) -> None:
         kind, _, rest = entry.name.partition(" ")
+        if entry.kind is EntryKind.ATTEMPT and kind == "model":
+            self._failed[int(rest)] = entry.attempt
         if entry.kind is not EntryKind.STEP or kind not in ("model", "tool"):
             return
         if kind == "model" and not entry.failed:

@@ -28,8 +28,10 @@ class LiveTurn:
     picture: Picture
     streamed: Callable[[int, str, str, str], None] | None = None
     """(call, version, text, reasoning)."""
+    at_work: bool = True
+    """Whether what it shows is the turn, and not what a former lease of this worker left."""
     _asides: dict[int, Aside] = field(default_factory=dict[int, Aside])
-    _waiting: set[asyncio.Future[None]] = field(default_factory=set["asyncio.Future[None]"])
+    _change: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
         self.picture.asides = self._asides
@@ -106,17 +108,24 @@ class LiveTurn:
         self.changed()
 
     def changed(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, set()
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+        change, self._change = self._change, None
+        if change is not None and not change.done():
+            change.set_result(None)
 
     def change(self) -> asyncio.Future[None]:
-        """Done at the next change."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        return future
+        """Done at the next change. One for all who wait: nobody may cancel it."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        return self._change
+
+
+def version_of(token: int, attempt: int) -> str:
+    """Tells one performance of a call from every other: by the lease it was made under, and the attempt."""
+    return f"{token}-{attempt}"
+
+
+def attempt_of(version: str) -> int:
+    return int(version.rpartition("-")[2])
 
 
 def draw_reply(call: CallPicture, version: str, reply: ModelReply) -> None:
@@ -149,8 +158,12 @@ class LiveTurns:
             del self._turns[process_id]
         live.changed()
 
-    def __len__(self) -> int:
-        return len(self._turns)
+    def leave(self, process_id: str) -> None:
+        """Its session is taken up again, here: what is shown of it is of a former lease. Asides are told on."""
+        former = self._turns.get(process_id)
+        if former is not None:
+            former.at_work = False
+            former.changed()
 
     def forget(self, process_id: str) -> None:
         """Whatever was shown of it is nobody's turn any more."""

@@ -24,7 +24,7 @@ from lash.core.retry import Retry
 from lash.errors import ProviderError
 from lash.limits import RETRY_AFTER_MAX_MS
 from lash.runtime.attachments import with_media, without_media
-from lash.runtime.live import BROKE_OFF, LiveTurn
+from lash.runtime.live import BROKE_OFF, LiveTurn, version_of
 from lash.runtime.steps import StepCall, current
 
 log = logging.getLogger("lash.sessions")
@@ -50,7 +50,7 @@ def model_retry(retry: Retry) -> ModelRetry:
 
 @dataclass(slots=True, eq=False)
 class ModelJob:
-    """What the performances of a call need. ``version`` tells each from every other one: lease and attempt."""
+    """What the performances of a call need."""
 
     provider: Provider
     request: ModelRequest
@@ -60,9 +60,6 @@ class ModelJob:
     token: int
     own: Sequence[Message] = ()
     """Messages of the request that must be shown whole: what the turn was given to work on."""
-
-    def version(self, attempt: int) -> str:
-        return f"{self.token}-{attempt}"
 
 
 class ModelCall(StepCall):
@@ -76,14 +73,14 @@ class ModelCall(StepCall):
         if isinstance(outcome, Again) and job.live is not None:
             failure, delay_ms = failure_of(error), max(0, outcome.due_ms - now_ms())
             retrying = Retrying(attempt + 1, self.retry.attempts, delay_ms, failure.message, failure.code, job.number)
-            job.live.broke_off(job.version(attempt + 1), retrying)
+            job.live.broke_off(version_of(job.token, attempt + 1), retrying)
         return outcome
 
 
 async def perform_model(job: ModelJob) -> object:
     """The step: ``[version, reply]`` as JSON. Raises ``ProviderError``, ``AttachmentMissing``."""
     step = current()
-    version = job.version(step.attempt)
+    version = version_of(job.token, step.attempt)
     if job.live is not None:
         job.live.begun(job.number, version, "" if step.attempt == 1 else BROKE_OFF)
     request = replace(job.request, call_key=step.idempotency_key)

@@ -62,22 +62,27 @@ async def observe(
     away: Elsewhere | None = None
     while True:
         with opened.hub.changes() as change:
-            live = opened.lives.get(place.process_id) if place.process_id in opened.hub.ours else None
+            live = opened.lives.get(place.process_id)
             waits = [change] if live is None else [change, live.change()]
+            here = live is not None and live.at_work and place.process_id in opened.hub.ours
             read = None if away is None else await away.look()
             found = await find_item(opened.store, place, item)
             if found.turn:
                 if seen is None:
                     seen = Seen(mark_of(session_id_of(place.process_id)), found.turn, asides=0)
-                if live is not None and live.picture.turn == found.turn:
+                if live is not None and live.picture.turn != found.turn:
+                    live = None
+                if live is not None and here:
                     picture, away = live.picture, None
                 elif found.state in ENDED:
                     picture = await drawn(opened.store, place, found)
                 elif read is not None and read.turn == found.turn:
-                    picture, waits = read, [change]
+                    picture = read  # also of a turn that was parked here: it may be at work elsewhere by now
                 else:
                     away = Elsewhere(opened.store, place.row, found.turn)
                     continue
+                if live is not None:
+                    picture.asides, picture.asides_made = live.picture.asides, live.picture.asides_made
                 for event, after in difference(picture, seen):
                     seen = after
                     if isinstance(event, Committed):

@@ -103,6 +103,7 @@ class SessionWork:
         self._running: dict[str, Running] = {}
         self._plugins: list[Plugin] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._streaming: set[Streamer] = set()
 
     async def open(self) -> None:
         """Make every agent ready: provider, plugins, tools. Raises ``ModelUnavailable``, ``InvalidAgent``, or what
@@ -147,7 +148,7 @@ class SessionWork:
         return op._replace(entry=FIRST_TAKE)
 
     def begin(self, kept: Kept, run: BodyRun, running: Running, history: list[Entry], start: SessionStart) -> None:
-        self.lives.forget(run.process_id)
+        self.lives.leave(run.process_id)
         run.inbox = True
         turn = TurnRun(run, BodyPort(run, kept.record, None, self.world), running, start)
         run.start(turn.body(), history)
@@ -155,7 +156,7 @@ class SessionWork:
     def watch(self, run: BodyRun, live: LiveTurn) -> None:
         """A turn begins, or begins again, here: show it, and keep what it streams for observers elsewhere."""
         self.lives.begin(run.process_id, live)
-        live.streamed = Streamer(run, self.batcher, self.lives).add
+        live.streamed = Streamer(run, self.batcher, self._streaming).add
         self.leases.hub.written()  # observers that were here before the turn began
 
     def ended(self, kept: Kept, run: BodyRun) -> None:
@@ -226,15 +227,15 @@ class Streamer:
     """Keeps what a turn streams, in pieces that are some time apart. Best effort: a piece may be lost, with its store;
     the whole text comes with the call's own record. A call that takes no longer than the pause keeps nothing."""
 
-    def __init__(self, run: BodyRun, batcher: Batcher, lives: LiveTurns) -> None:
+    def __init__(self, run: BodyRun, batcher: Batcher, streaming: set[Streamer]) -> None:
         self._run = run
         self._batcher = batcher
-        self._lives = lives
+        self._streaming = streaming
+        """Of this worker, those that have something to keep."""
         self._pieces: list[list[object]] = []
         self._number = 0
         self._due = 0.0
         """Not to be written before."""
-        self._writing = False
 
     def add(self, call: int, version: str, text: str, reasoning: str) -> None:
         last = self._pieces[-1] if self._pieces else None
@@ -243,18 +244,19 @@ class Streamer:
             last[3] = f"{last[3]}{reasoning}"
         else:
             self._pieces.append([call, version, text, reasoning])
-        if not self._writing:
-            self._writing = True
+        if self not in self._streaming:
+            self._streaming.add(self)
             loop = asyncio.get_running_loop()
             self._due = self._due or loop.time() + self._pause_s()
             loop.call_at(self._due, self._write)
 
     def _pause_s(self) -> float:
-        return min(STREAM_PAUSE_MS * len(self._lives), STREAM_PAUSE_MAX_MS) / 1_000
+        return min(STREAM_PAUSE_MS * len(self._streaming), STREAM_PAUSE_MAX_MS) / 1_000
 
     def _write(self) -> None:
         pieces, self._pieces = self._pieces, []
         if self._run.closed:
+            self._streaming.discard(self)
             return  # its commit tells it all, or its lease is gone
         self._number += 1
         began = asyncio.get_running_loop().time()
@@ -262,8 +264,9 @@ class Streamer:
         def settle(verdict: Verdict | BaseException) -> None:
             loop = asyncio.get_running_loop()
             self._due = began + max(self._pause_s(), STREAM_SHARE * (loop.time() - began))
-            self._writing = bool(self._pieces)
-            if self._writing:
+            if self._pieces:
                 loop.call_at(self._due, self._write)
+            else:
+                self._streaming.discard(self)
 
         self._batcher.submit(Stream(self._run.fence, self._number, codec.encode(pieces, "streamed text")), settle)

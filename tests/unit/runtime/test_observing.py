@@ -253,6 +253,36 @@ async def test_retries_of_a_turn_that_parks_between_them_are_told_once_each(resi
 
 
 @virtual
+async def test_who_watches_where_a_turn_was_parked_goes_on_with_the_worker_that_takes_it_up() -> None:
+    """Also: what a failed attempt had said is taken back everywhere, and not told again from what was kept of it."""
+    store = memory()
+    cut = Say("a false start", cut=2, pause_s=1)
+    agent = agent_of([cut, Say("the whole truth", pause_s=1)], retry=lash.Retry(2, initial="60s"))
+    slow = agent_of([Say("one two", pause_s=600)], "slow")
+    async with host(store, agent, slow, concurrency=1) as app, host(store, agent, worker=False) as other:
+        turn = await (await app.session("s", agent)).send("go")
+        elsewhere: list[TurnEvent] = []
+
+        async def listen() -> list[TurnEvent]:
+            async for event in (await other.session("s")).turn(turn.id).stream():
+                elsewhere.append(event)
+            return elsewhere
+
+        watching = [asyncio.create_task(all_of(turn)), asyncio.create_task(listen())]
+        await asyncio.sleep(30)
+        assert story(elsewhere) == [("TextDelta", "a "), ("Reset",)]
+        await (await app.session("slow", slow)).send("keep the only slot of this worker")
+        watching.append(asyncio.create_task(all_of(turn)))
+        async with host(store, agent):
+            here, _, late = await asyncio.gather(*watching)
+        truth = [("TextDelta", "the whole truth"), ("ModelFinished",), ("Committed",)]
+        assert story(here) == [("TextDelta", "a "), ("Reset",), ("Retrying",), *truth]
+        assert story(elsewhere) == [("TextDelta", "a "), ("Reset",), *truth]
+        assert story(late) == [("Retrying",), *truth], "what is kept here of a turn is told to whoever comes"
+        assert len([event for event in here if isinstance(event, TextDelta)]) > 3, "while it was written"
+
+
+@virtual
 async def test_an_error_that_ends_the_turn_is_no_retry() -> None:
     final = [ProviderError("no", kind="auth"), *refusals(2)]
     agent = agent_of(final, retry=lash.Retry(2, initial="1s"))
