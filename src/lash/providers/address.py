@@ -88,4 +88,4 @@ def unreached(vendor: str, url: str, error: BaseException) -> str:
         case _:
             advice = "Check base_url, and the network on the way there"
     cause = f"{type(first).__name__}: {first}".removesuffix(": ")
-    return f"{vendor} could not be reached at {shown_url(url)} ({cause}). {advice}; then ask again."
+    return f"{vendor} could not be reached at {shown_url(url)} ({cause}). {advice}."

@@ -163,7 +163,6 @@ def test_an_unreachable_server_is_named_with_the_cause_and_what_to_do(cause: Exc
     inner = cause.exceptions[0] if isinstance(cause, ExceptionGroup) else cause
     said = f"The chat endpoint could not be reached at http://***@host:1/v1 ({type(inner).__name__}: {inner}). "
     assert str(found).startswith(said + advice)
-    assert str(found).endswith("; then ask again.")
 
 
 def test_a_server_that_no_connection_comes_to_is_unreachable_and_not_silent() -> None:
