@@ -73,6 +73,20 @@ def net_of(cents: int, vat: float = 0.19) -> int:
     return round(cents / (1 + vat))
 
 
+class Shop:
+    @lash.tool
+    async def price_of(self, ctx: lash.ToolContext, item: str) -> int:
+        """What it costs, in cents."""
+        return len(item)
+
+    def tools(self) -> list[lash.Tool[..., Any]]:
+        return [self.price_of, lash.tool(self.close, name="close_shop", serial=True)]
+
+    def close(self) -> bool:
+        """Close it."""
+        return True
+
+
 @app.lifespan
 @asynccontextmanager
 async def resources(runtime: Any) -> AsyncGenerator[dict[str, str], None]:
@@ -101,4 +115,5 @@ async def main() -> None:
 async def calling_tools(ctx: lash.ToolContext) -> None:
     assert_type(await find_receipt(ctx, "o-1"), Receipt)
     assert_type(net_of(119), int)
+    assert_type(await Shop().price_of(ctx, "cup"), int)
     assert_type(await ctx.put(b"...", "image/png"), lash.Media)

@@ -9,10 +9,23 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from dataclasses import dataclass, field, replace
+from types import MethodType
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
-from lash.abc.tool_schema import Arguments, arguments_of, described
+from lash.abc.tool_schema import Arguments, arguments_of, described, takes_self
 from lash.core import codec
 from lash.core.attachment import check_attachment
 from lash.core.message import Media, Text
@@ -24,7 +37,9 @@ from lash.core.tool import Effect, Fail, Finish, SwitchFrame, ToolOutput, failed
 from lash.errors import AttachmentMissing, InvalidAgent, InvalidValue, LashError
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -176,6 +191,8 @@ class Tool(Generic[P, R]):
     """Not at the same time as other serial tools of one answer."""
     retry: Retry | None = None
     timeout_ms: int | None = None
+    of_class: bool = False
+    """A method, taken from its class: only that of an object is a tool a model can call."""
     spec: ToolSpec = field(init=False)
 
     def __post_init__(self) -> None:
@@ -185,6 +202,14 @@ class Tool(Generic[P, R]):
             raise InvalidAgent(f"Tool {self.name!r} says nothing of itself. Give the function a docstring.")
         if self.effect not in ("pure", "idempotent", "once"):
             raise InvalidAgent(f"effect of tool {self.name!r} is 'pure', 'idempotent' or 'once', not {self.effect!r}.")
+        if not isinstance(self.serial, bool):
+            raise InvalidAgent(f"serial of tool {self.name!r} is True or False, not {line_of(self.serial)}.")
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise InvalidAgent(
+                f"retry of tool {self.name!r} is a number of attempts or a lash.Retry, not {line_of(self.retry)}."
+            )
+        if self.timeout_ms is not None and self.timeout_ms < 1:
+            raise InvalidAgent(f"The timeout of tool {self.name!r} is more than 0, or None for no limit.")
         if self.effect == "once" and self.retry is not None and self.retry.attempts > 1:
             raise InvalidAgent(f"Tool {self.name!r} may be called once, so it cannot be retried.")
         if self.in_body and self.effect == "once":
@@ -193,6 +218,18 @@ class Tool(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<lash.Tool {self.name!r}>"
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Tool[P, R]: ...
+
+    @overload
+    def __get__(self: Tool[Concatenate[S, Q], R], instance: S, owner: type | None = None) -> Tool[Q, R]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Tool[..., Any]:
+        """As a function is: a decorated method, taken from an object, is the tool of that object."""
+        if instance is None or not self.of_class:
+            return self
+        return replace(self, function=MethodType(self.function, instance), of_class=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -264,8 +301,7 @@ class Tool(Generic[P, R]):
     ) -> Tool[[ToolContext, dict[str, Any]], Any]:
         """A tool whose schema comes from elsewhere; whoever performs it validates the rest of the arguments."""
         arguments = Arguments(parameters, "tool", whole=True)
-        limit = None if timeout is None else duration_ms(timeout, "timeout")
-        return Tool(function, name, description, arguments, effect, serial, None, limit)
+        return Tool(function, name, description, arguments, effect, serial, None, limit_of(name, timeout))
 
 
 AnyTool: TypeAlias = Tool[..., Any]
@@ -279,8 +315,21 @@ def content_of(items: Sequence[object]) -> tuple[Text | Media, ...] | None:
     return cast("tuple[Text | Media, ...]", parts) if all(isinstance(part, (Text, Media)) for part in parts) else None
 
 
+OPTIONS: Final = ("name", "description", "effect", "serial", "retry", "timeout")
+
+
 @overload
-def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+def tool(
+    function: Callable[P, R],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect = "idempotent",
+    serial: bool = False,
+    retry: Retry | int | None = None,
+    timeout: Duration | None = None,
+) -> Tool[P, R]: ...
 
 
 @overload
@@ -299,12 +348,17 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     """Make a tool of a function: its name, the docstring's first part as its description, its parameters as the schema.
 
     A first parameter annotated ``lash.ToolContext`` gets the call's context, one annotated ``lash.Context`` makes the
-    tool part of the session's own recorded code. ``effect``: what a crash in the middle may do, see docs/tools.md.
-    ``serial``: not together with other serial tools. ``retry``: which errors are tried again. ``timeout``: of an
-    attempt. Raises ``InvalidAgent``.
+    tool part of the session's own recorded code. A decorated method is a tool of each object: ``tools=[shop.find]``.
+    ``effect``: what a crash in the middle may do, see docs/tools.md. ``serial``: not together with other serial tools.
+    ``retry``: which errors are tried again. ``timeout``: of an attempt. Raises ``InvalidAgent``.
     """
+    if unknown := [name for name in options if name not in OPTIONS]:
+        raise InvalidAgent(
+            f"@lash.tool has no option {unknown[0]!r}, but these: {', '.join(OPTIONS)}. "
+            "Calls of one answer run side by side unless their tools are serial=True."
+        )
     if function is not None:
-        return make_tool(function)
+        return make_tool(function, **options)
 
     def decorate(inner: Callable[..., Any]) -> Tool[..., Any]:
         return make_tool(inner, **options)
@@ -324,17 +378,40 @@ def make_tool(
     if isinstance(function, Tool):
         raise InvalidAgent(f"{function.name!r} is a tool already.")
     if not callable(function):
-        raise InvalidAgent(f"@lash.tool decorates functions, not {function!r}.")
+        raise InvalidAgent(f"@lash.tool decorates functions, not {line_of(function)}.")
     label = name or str(getattr(function, "__name__", type(function).__name__))
     if not isinstance(label, str) or not isinstance(description or "", str):
         raise InvalidAgent(f"name= and description= of a tool are text, not {name!r} and {description!r}.")
-    text, parameters = described(inspect.getdoc(function) or "")
+    refuse_generator(function, label)
+    text, documented = described(inspect.getdoc(function) or "")
+    of_class = takes_self(function, label)
+    arguments = arguments_of(function, label, documented, skip=int(of_class))
+    return Tool(
+        function, label, description or text, arguments, effect, serial, tries_of(label, retry),
+        limit_of(label, timeout), of_class,
+    )  # fmt: skip
+
+
+def refuse_generator(function: Callable[..., Any], label: str) -> None:
+    call = getattr(function, "__call__", None)  # noqa: B004  # as in ``is_async``
+    if any(inspect.isgeneratorfunction(item) or inspect.isasyncgenfunction(item) for item in (function, call)):
+        raise InvalidAgent(
+            f"Tool {label!r} is a generator, and a tool has one result. Collect what it yields into a list and return "
+            "that; ctx.notify(...) tells observers something before the end."
+        )
+
+
+def tries_of(label: str, retry: Retry | int | None) -> Retry | None:
+    if not isinstance(retry, int) or isinstance(retry, bool):
+        return cast("Retry | None", retry)  # the tool looks whether it is
     try:
-        limit = None if timeout is None else duration_ms(timeout, "timeout")
-        tries = Retry(attempts=retry) if isinstance(retry, int) else retry
-        arguments = arguments_of(function, label, parameters)
-    except InvalidAgent:
-        raise
+        return Retry(attempts=retry)
     except LashError as error:
         raise InvalidAgent(f"Tool {label!r}: {error.message}") from None
-    return Tool(function, label, description or text, arguments, effect, serial, tries, limit)
+
+
+def limit_of(label: str, timeout: Duration | None) -> int | None:
+    try:
+        return None if timeout is None else duration_ms(timeout, "timeout")
+    except LashError as error:
+        raise InvalidAgent(f"Tool {label!r}: {error.message}") from None

@@ -92,15 +92,35 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
 
 
-def arguments_of(function: Callable[..., Any], name: str, documented: Mapping[str, str]) -> Arguments:
-    """The schema of a function's parameters. Raises ``InvalidAgent``."""
+def takes_self(function: Callable[..., Any], name: str) -> bool:
+    """Whether it is a method that has no object yet. Raises ``InvalidAgent`` for one of the class itself."""
+    try:
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+    except (TypeError, ValueError):
+        return False  # arguments_of says so
+    if first is not None and first.name == "cls" and first.annotation is first.empty:
+        raise InvalidAgent(
+            f"Tool {name!r} is a class method. Make it a static method, or decorate it outside the class."
+        )
+    return first is not None and first.name == "self"
+
+
+def arguments_of(function: Callable[..., Any], name: str, documented: Mapping[str, str], skip: int = 0) -> Arguments:
+    """The schema of a function's parameters behind the first ``skip``. Raises ``InvalidAgent``."""
     try:
         signature = inspect.signature(function)
         hints = typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, ValueError) as error:
+    except NameError as error:
+        raise InvalidAgent(
+            f"The types of tool {name!r} cannot be looked up: {error}. They must be names of its module, "
+            "imported there and not only under TYPE_CHECKING."
+        ) from None
+    except (TypeError, ValueError) as error:
         raise InvalidAgent(f"The signature of tool {name!r} cannot be read: {error}") from None
-    parameters = list(signature.parameters.values())
+    parameters = list(signature.parameters.values())[skip:]
     context = context_kind(hints.get(parameters[0].name)) if parameters else None
+    if context and parameters[0].kind not in (parameters[0].POSITIONAL_ONLY, parameters[0].POSITIONAL_OR_KEYWORD):
+        raise misplaced(name)
     fields: dict[str, Any] = {}
     for parameter in parameters[1:] if context else parameters:
         fields[parameter.name] = field_of(parameter, hints, name, documented)
@@ -112,18 +132,33 @@ def context_kind(annotation: object) -> ContextKind | None:
     return kind if kind in ("tool", "body") else None
 
 
+def misplaced(name: str) -> InvalidAgent:
+    return InvalidAgent(
+        f"Tool {name!r}: the context must be its first parameter, and only one, annotated with nothing else: "
+        f"(ctx: lash.ToolContext, ...)."
+    )
+
+
+NOT_BY_NAME: Final = {
+    inspect.Parameter.POSITIONAL_ONLY: "stands before a '/'. A model passes arguments by name: take the '/' out",
+    inspect.Parameter.VAR_POSITIONAL: "is written with a '*'. A model passes each argument by its name: take a list",
+    inspect.Parameter.VAR_KEYWORD: "is written with '**'. A model is told each name: write them down, or take a dict",
+}
+
+
 def field_of(parameter: inspect.Parameter, hints: Mapping[str, Any], name: str, documented: Mapping[str, str]) -> Any:
     """(annotation, pydantic field) of one parameter."""
     from pydantic import Field
     from pydantic.fields import FieldInfo
 
-    if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
-        raise InvalidAgent(f"Tool {name!r}: parameter {parameter.name!r} cannot be passed by name, as a model does.")
+    annotation = hints.get(parameter.name)
+    if any(context_kind(each) for each in (annotation, *typing.get_args(annotation))):
+        raise misplaced(name)
+    if parameter.kind in NOT_BY_NAME:
+        raise InvalidAgent(f"Tool {name!r}: parameter {parameter.name!r} {NOT_BY_NAME[parameter.kind]}.")
     if parameter.name not in hints:
-        raise InvalidAgent(f"Tool {name!r}: parameter {parameter.name!r} has no type. Annotate it.")
-    annotation = hints[parameter.name]
-    if context_kind(annotation):
-        raise InvalidAgent(f"Tool {name!r}: the context must be its first parameter, and only one.")
+        advice = " as lash.ToolContext" if parameter.name in ("ctx", "context") else ""
+        raise InvalidAgent(f"Tool {name!r}: parameter {parameter.name!r} has no type. Annotate it{advice}.")
     if isinstance(parameter.default, FieldInfo):
         raise InvalidAgent(
             f"Tool {name!r}: parameter {parameter.name!r} has a Field as its default, which is what the function would "

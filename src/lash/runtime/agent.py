@@ -119,7 +119,7 @@ class Agent(Generic[T]):
         put("provider", provider)
         put("instructions", checked_instructions(name, instructions))
         put("plugins", checked_plugins(name, several(f"plugins= of agent {name!r}", plugins)))
-        put("tools", checked_tools(name, several(f"tools= of agent {name!r}", tools)))
+        put("tools", distinct_tools(name, checked_tools(f"tools= of agent {name!r}", tools)))
         put("output", output)
         put("limits", checked_limits(name, given(name, "limits", limits, TurnLimits) or TurnLimits()))
         put("settings", given(name, "settings", settings, ModelSettings) or ModelSettings())
@@ -255,23 +255,25 @@ def checked_limits(name: str, limits: TurnLimits) -> TurnLimits:
     return limits
 
 
-def checked_tools(name: str, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
-    for tool in tools:
+def checked_tools(where: str, tools: Iterable[AnyTool]) -> tuple[AnyTool, ...]:
+    """Raises ``InvalidAgent`` for what is no tool, or one that no model could call."""
+    found = several(where, tools)
+    for tool in found:
         if not isinstance(tool, Tool):
-            raise InvalidAgent(
-                f"tools= of agent {name!r} has {line_of(tool)}, which is no tool. Decorate it with @lash.tool."
-            )
-    return distinct_tools(name, tools)
+            raise InvalidAgent(f"{where} has {line_of(tool)}, which is no tool. Decorate it with @lash.tool.")
+        if tool.of_class:
+            raise InvalidAgent(f"{where} has the method {tool.name!r} of a class. Take it from an object of the class.")
+    return found
 
 
-def distinct_tools(name: str, tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
+def distinct_tools(name: str, tools: tuple[AnyTool, ...]) -> tuple[AnyTool, ...]:
     """Raises ``InvalidAgent`` for two tools under one name."""
     seen: set[str] = set()
     for tool in tools:
         if tool.name in seen:
             raise InvalidAgent(f"Agent {name!r} has two tools named {tool.name!r}. Give one another name=.")
         seen.add(tool.name)
-    return tuple(tools)
+    return tools
 
 
 def facts_of(tool: AnyTool) -> tuple[object, ...]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeVar, cast
 
 from lash.abc.plugin import Abort, Compact, Decisions, Notify, Plugin, Say, TurnView
-from lash.abc.tool import AnyTool, Tool
+from lash.abc.tool import AnyTool
 from lash.core import codec
 from lash.core.message import Message, message_json, message_of, unsound
 from lash.core.outcome import line_of, text_of
 from lash.errors import InvalidAgent, InvalidValue, Terminal, ToolFailed
-from lash.runtime.agent import Agent, named, several
+from lash.runtime.agent import Agent, checked_tools, named
 from lash.runtime.live import LiveTurn
 
 V = TypeVar("V")
@@ -322,12 +322,8 @@ def tools_of(agent: Agent[Any]) -> tuple[AnyTool, ...]:
 def told_tools(agent: Agent[Any], plugin: Plugin) -> tuple[AnyTool, ...]:
     where = f"tools() of plugin {plugin.id!r} of agent {agent.name!r}"
     try:
-        tools = several(where, plugin.tools() or ())
+        return checked_tools(where, plugin.tools() or ())
     except InvalidAgent:
         raise
     except Exception as error:
-        raise InvalidAgent(f"{where} failed: {type(error).__name__}: {text_of(error, str)}") from error
-    for tool in tools:
-        if not isinstance(tool, Tool):
-            raise InvalidAgent(f"{where} has {line_of(tool)}, which is no tool. Decorate it with @lash.tool.")
-    return tools
+        raise InvalidAgent(f"{where} failed: {raised(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import sys
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,17 +82,93 @@ def test_options_are_kept() -> None:
     assert made.spec.name == "n-1"
 
 
+class Shelf:
+    def __init__(self) -> None:
+        self.items = ["cup"]
+
+    def has(self, item: str) -> bool:
+        """Is it there?"""
+        return item in self.items
+
+
 def test_a_method_is_a_tool_of_its_object() -> None:
-    class Shelf:
-        def __init__(self) -> None:
-            self.items = ["cup"]
-
-        def has(self, item: str) -> bool:
-            """Is it there?"""
-            return item in self.items
-
     made = tool(Shelf().has)
     assert (made.name, made.invoke(None, made.parse('{"item": "cup"}'))) == ("has", True)
+
+
+class Till:
+    """Its tools are methods, in each of the ways there are."""
+
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+    @tool
+    def holds(self, cents: int) -> bool:
+        """Is there that much?"""
+        return self.cents >= cents
+
+    @tool(name="pay_in", effect="once", serial=True)
+    async def pay(self, ctx: ToolContext, cents: int) -> str:
+        """Pay in."""
+        self.cents += cents
+        return f"{self.cents} after {ctx.call_id}"
+
+    @staticmethod
+    @tool
+    def rounded(cents: int) -> int:
+        """To whole coins."""
+        return cents // 5 * 5
+
+
+def test_a_decorated_method_is_a_tool_of_each_object() -> None:
+    one, other = Till(5), Till(50)
+    assert [till.holds.invoke(None, {"cents": 10}) for till in (one, other)] == [False, True]
+    assert asyncio.run(one.pay.invoke(tool_context(), one.pay.parse('{"cents": 7}'))) == "12 after call-1"
+    assert (one.pay.name, one.pay.effect, one.pay.serial, one.pay.is_async) == ("pay_in", "once", True, True)
+    assert list(one.pay.spec.parameters["properties"]) == ["cents"]  # type: ignore[call-overload]
+    assert (one.holds(6), Till.holds(one, 60), one.rounded(7), Till.rounded(7)) == (True, False, 5, 5)
+    assert lash.Agent("a", model="x:y", tools=[one.holds, one.pay, one.rounded]).tools[1].name == "pay_in"
+
+
+def test_a_method_without_an_object_is_no_tool_of_an_agent() -> None:
+    for made in (Till.holds, tool(name="h")(Shelf.has)):
+        with pytest.raises(InvalidAgent, match="Take it from an object of the class"):
+            lash.Agent("a", model="x:y", tools=[made])
+
+
+def test_a_class_method_is_refused() -> None:
+    def count(cls, cents: int) -> int:  # type: ignore[no-untyped-def]
+        """Count."""
+        return cents
+
+    for method in (count, classmethod(count)):
+        with pytest.raises(InvalidAgent, match=r"class ?method"):
+            tool(method)  # type: ignore[arg-type]
+
+
+def test_a_tool_kept_in_a_class_stays_what_it_is() -> None:
+    class Box:
+        doubled = double
+
+    assert Box().doubled is double
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_generator_is_no_tool(is_async: bool) -> None:
+    def lines(path: str) -> Iterator[str]:
+        """Lines."""
+        yield path
+
+    async def async_lines(path: str) -> AsyncIterator[str]:
+        """Lines."""
+        yield path
+
+    with pytest.raises(InvalidAgent, match=r"lines' is a generator, .* into a list"):
+        tool(async_lines if is_async else lines)
+
+
+def test_options_may_stand_beside_the_function() -> None:
+    assert (tool(Shelf().has, name="there", serial=True).name, tool(Shelf().has, serial=True).serial) == ("there", True)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +182,14 @@ def test_a_method_is_a_tool_of_its_object() -> None:
         ({"effect": "twice"}, "'twice'"),
         ({"effect": "once", "retry": 2}, "cannot be retried"),
         ({"retry": 0}, "1 to 1000"),
-        ({"timeout": "soon"}, "'soon'"),
+        ({"timeout": "soon"}, "'nothing': .*'soon'"),
+        ({"timeout": 0}, "timeout of tool 'nothing' is more than 0"),
+        ({"timeout": -1}, "'nothing': The timeout -1 is not between"),
+        ({"timeout": [1]}, "'nothing': The timeout must be seconds"),
+        ({"retry": "often"}, "retry of tool 'nothing' is a number of attempts or a lash.Retry, not 'often'"),
+        ({"retry": True}, "retry of tool 'nothing' .* not True"),
+        ({"serial": "yes"}, "serial of tool 'nothing' is True or False, not 'yes'"),
+        ({"parallel": False}, "no option 'parallel', but these: name, .*unless their tools are serial=True"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], says: str) -> None:
@@ -240,6 +324,8 @@ def test_tools_of_foreign_schemas_have_options_too() -> None:
     assert (made.effect, made.serial, made.timeout_ms, made.in_body) == ("once", True, 60_000, False)
     with pytest.raises(InvalidAgent):
         Tool.of_schema("far away", "Far.", {"type": "object"}, lambda ctx, a: a)
+    with pytest.raises(InvalidAgent, match="'far': The timeout 'soon'"):
+        Tool.of_schema("far", "Far.", {"type": "object"}, lambda ctx, a: a, timeout="soon")
 
 
 def test_the_example_in_the_docstring_is_true() -> None:

@@ -300,6 +300,22 @@ def late_context(a: int, ctx: ToolContext) -> None:
     """Doc."""
 
 
+def keyword_context(*, ctx: ToolContext) -> None:
+    """Doc."""
+
+
+def many_contexts(*ctx: ToolContext) -> None:
+    """Doc."""
+
+
+def maybe_context(ctx: ToolContext | None, a: int) -> None:
+    """Doc."""
+
+
+def untyped_context(ctx, a: int) -> None:  # type: ignore[no-untyped-def]
+    """Doc."""
+
+
 def field_default(a: int = Field(description="x")) -> None:
     """Doc."""
 
@@ -312,16 +328,20 @@ def unknown_type(a: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F82
     ("function", "says"),
     [
         (undocumented, ["'undocumented'", "docstring"]),
-        (many, ["'many'", "'words'"]),
-        (open_ended, ["'open_ended'", "'words'"]),
-        (by_place, ["'by_place'", "'a'"]),
+        (many, ["'many'", "'words'", "take a list"]),
+        (open_ended, ["'open_ended'", "'words'", "take a dict"]),
+        (by_place, ["'by_place'", "'a'", "take the '/' out"]),
         (untyped, ["'untyped'", "'a'", "Annotate"]),
         (opaque, ["'opaque'", "'a'", "Opaque"]),
         (calls_back, ["'calls_back'", "'b'", "Callable"]),
         (two_contexts, ["'two_contexts'", "only one"]),
         (late_context, ["'late_context'", "first"]),
+        (keyword_context, ["'keyword_context'", "first", "(ctx: lash.ToolContext, ...)"]),
+        (many_contexts, ["'many_contexts'", "first"]),
+        (maybe_context, ["'maybe_context'", "annotated with nothing else"]),
+        (untyped_context, ["'untyped_context'", "'ctx'", "Annotate it as lash.ToolContext"]),
         (field_default, ["'field_default'", "'a'", "Annotated"]),
-        (unknown_type, ["'unknown_type'", "Nowhere"]),
+        (unknown_type, ["'unknown_type'", "Nowhere", "TYPE_CHECKING"]),
     ],
 )
 def test_a_function_that_can_be_no_tool_is_refused_with_the_culprit(function: Any, says: list[str]) -> None:
