@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from lash.abc.sessions import ItemConflict, NoNode, Open, Post, Posted
 from lash.abc.store import Cancel, Conflict, Ended, Started, Unknown, Verdict
@@ -131,9 +131,10 @@ class Session(Generic[T_co]):
         begins one. The handle's outcome is that of the turn that took it."""
         return await self._say("earliest_boundary", text, attachments, key)
 
-    async def compact(self, focus: str = "", *, key: str | None = None) -> Turn[T_co]:
+    async def compact(self, focus: str = "", *, key: str | None = None) -> Turn[str]:
         """Have the model sum up the conversation and go on from the summary in a new frame. What was before stays in
-        the history and is no longer sent. ``focus``: what to keep with special care."""
+        the history and is no longer sent. ``focus``: what to keep with special care. The outcome has the summary, as
+        text, whatever the agent's output type is."""
         return await self._post("command", "next_turn", focus_of(focus), key)
 
     async def _say(self, delivery: Delivery, text: str, attachments: Sequence[Media], key: str | None) -> Turn[T_co]:
@@ -142,7 +143,7 @@ class Session(Generic[T_co]):
             check_readable(self.agent, info, attachments)
         return await self._post("input", delivery, payload, key)
 
-    async def _post(self, kind: ItemKind, delivery: Delivery, payload: bytes, key: str | None) -> Turn[T_co]:
+    async def _post(self, kind: ItemKind, delivery: Delivery, payload: bytes, key: str | None) -> Turn[Any]:
         if key is not None:
             check_name(key, "input key")
         op = Post(self._place.process_id, NewItem(kind, delivery, payload, key))
@@ -320,7 +321,13 @@ def said(text: str, attachments: Sequence[Media] = ()) -> bytes:
                 f"An attachment is what session.attach(...) returns, not {type(item).__name__}. Nothing was written."
             )
         check_media_type(item.media_type)
-    fits(len(text), "input")  # a character is a byte at least
+    try:
+        fits(len(text.encode()), "input")
+    except UnicodeEncodeError as error:
+        raise InvalidValue(
+            f"The input is no text at character {error.start + 1}: {text[error.start]!r} stands for a byte that is no "
+            "UTF-8, or is half a character. Nothing was written."
+        ) from None
     payload = codec.encode({"parts": [part_json(part) for part in user(text, *attachments).parts]}, "input")
     fits(len(payload), "input")
     return payload
