@@ -78,6 +78,8 @@ TOOL_CALLS_MAX: Final = 200
 """Default bound on tool calls of one turn."""
 TOOLS_AT_ONCE_MAX: Final = 32
 """Parallel tool calls of one turn that are at work at the same time; the others queue."""
+RESULTS_BYTES_MAX: Final = VALUE_BYTES_MAX - 64 * 1024
+"""What models read of the results of one answer's calls: they are one message, together with the ids of the calls."""
 TOOL_CANCEL_GRACE_MS: Final = 50
 """How long a cancelled tool may take to stop before the turn ends without it."""
 OUTPUT_TRIES_MAX: Final = 3

@@ -55,11 +55,16 @@ def dump(value: object, what: str) -> bytes:
         except TypeError:
             return text_of_json(to_plain(value)).encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidValue(
-            f"The {what} of type {type(value).__qualname__} has no JSON form: {reason_of(error)}. "
-            "Pass plain data, a dataclass or a pydantic model, without NaN, infinities or lone surrogates.",
-            what=what,
+        raise refusal(
+            what,
+            f"of type {type(value).__qualname__} has no JSON form: {reason_of(error)}",
+            "Pass plain data, a dataclass or a pydantic model, without NaN, infinities or lone surrogates",
         ) from None
+
+
+def refusal(what: str, problem: str, advice: str, **facts: object) -> InvalidValue:
+    """Its ``problem`` is kept apart, for those who have other advice."""
+    return InvalidValue(f"The {what} {problem}. {advice}.", what=what, problem=problem, **facts)
 
 
 def to_plain(value: object) -> object:
@@ -72,19 +77,15 @@ def to_plain(value: object) -> object:
 def checked(data: bytes, what: str) -> bytes:
     """``data`` itself, once it is known to be small and shallow enough to be read back."""
     if len(data) > VALUE_BYTES_MAX:
-        raise InvalidValue(
-            f"The {what} is {len(data)} bytes of JSON; the limit is {VALUE_BYTES_MAX}. "
-            "Store it elsewhere and pass a reference.",
-            what=what,
+        raise refusal(
+            what,
+            f"is {len(data)} bytes of JSON; the limit is {VALUE_BYTES_MAX}",
+            "Store it elsewhere and pass a reference",
             value_bytes=len(data),
             value_bytes_max=VALUE_BYTES_MAX,
         )
     if data.count(b"[") + data.count(b"{") > DEPTH_MAX and depth(decode(data)) > DEPTH_MAX:
-        raise InvalidValue(
-            f"The {what} is nested deeper than {DEPTH_MAX} levels. Flatten it.",
-            what=what,
-            depth_max=DEPTH_MAX,
-        )
+        raise refusal(what, f"is nested deeper than {DEPTH_MAX} levels", "Flatten it", depth_max=DEPTH_MAX)
     return data
 
 

@@ -78,7 +78,7 @@ CALLED: Final = (ToolCall, ToolResult)
 def check_said(who: str, messages: object) -> tuple[Message, ...]:
     """Messages that a tool or a plugin adds. Raises ``InvalidValue`` for what no history can take from them."""
     if not isinstance(messages, (tuple, list)):
-        raise InvalidValue(f"{who} adds a tuple of messages, not {line_of(messages)}. Nothing was written.")
+        raise InvalidValue(f"{who} adds a tuple of messages, not {line_of(messages)}.")
     found = tuple(cast("Sequence[object]", messages))
     for message in found:
         if not isinstance(message, Message):
@@ -86,7 +86,7 @@ def check_said(who: str, messages: object) -> tuple[Message, ...]:
         if message.role not in ("user", "system") or any(isinstance(part, CALLED) for part in message.parts):
             raise InvalidValue(
                 f"{who} cannot add a message of role {message.role!r} with these parts: what is added are user and "
-                "system messages of text and attachments. Nothing was written."
+                "system messages of text and attachments."
             )
     return cast("tuple[Message, ...]", found)
 

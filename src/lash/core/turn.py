@@ -430,15 +430,15 @@ def answers(calls: tuple[ToolCall, ...], outputs: tuple[ToolOutput, ...]) -> Mes
     return Message("tool", tuple(output.result(call) for call, output in zip(calls, outputs, strict=True)))
 
 
-def control_outcome(outputs: tuple[ToolOutput, ...]) -> Outcome | None:
-    """What the first tool, in call order, that had a word for the turn wants."""
+def control_outcome(outputs: tuple[ToolOutput, ...], typed: bool = False) -> Outcome | None:
+    """What the first tool, in call order, that had a word for the turn wants. ``typed``: the agent has an output type,
+    and a text it is finished with is a value of that."""
     for output in outputs:
         match output.control:
             case None:
                 continue
             case Finish(value):
-                text = value if isinstance(value, str) else ""
-                return Finished(text, None if isinstance(value, str) else value)
+                return Finished(value) if isinstance(value, str) and not typed else Finished("", value)
             case Fail(failure):
                 return Stopped("tool", failure.message, failure.code)
             case SwitchFrame():

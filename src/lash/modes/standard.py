@@ -70,7 +70,7 @@ class Standard:
         return Plan(say, Pause("before_completion", outcome))
 
     def worked(self, state: TurnState, calls: tuple[ToolCall, ...], outputs: tuple[ToolOutput, ...]) -> Plan:
-        outcome = control_outcome(outputs)
+        outcome = control_outcome(outputs, self._read_output is not None)
         return Plan((), Pause("after_work") if outcome is None else End(outcome))
 
 

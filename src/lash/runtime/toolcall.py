@@ -19,18 +19,22 @@ from typing import Any, Final
 
 from lash.abc.plugin import Abort, Answer, Deny, Notify, Plugin, ReplaceArguments, Say
 from lash.abc.tool import AnyTool, ToolContext
+from lash.core import codec
 from lash.core.ids import child_id
-from lash.core.message import Message, ToolCall
-from lash.core.outcome import Failure, failure_of, line_of
+from lash.core.message import Message, Text, ToolCall, part_json
+from lash.core.outcome import Failure, failure_of, line_of, text_of
 from lash.core.process import ProcessSpec
 from lash.core.retry import NO_RETRY
-from lash.core.tool import ToolOutput, failed
-from lash.errors import LeaseLost
+from lash.core.tool import Finish, ToolOutput, failed
+from lash.errors import InvalidValue, LeaseLost
+from lash.limits import RESULTS_BYTES_MAX
 from lash.runtime.agents import Running
 from lash.runtime.handle import Handle
 from lash.runtime.hooks import PluginFailed, Scene, asked, listed, said_by
+from lash.runtime.shapes import short
 from lash.runtime.steps import StepContext, current
 
+JSON_BYTES_OF_CHAR_MAX: Final = 6
 log = logging.getLogger("lash.tools")
 UNKNOWN: Final = failed(
     Failure(
@@ -80,20 +84,63 @@ async def run_tool(job: ToolJob, perform: Callable[[dict[str, Any]], Any]) -> To
     except Exception as error:  # noqa: BLE001  # ToolFailed of the arguments, or a hook's own error
         inspected.output = failed(failure_of(error))
         arguments = {}
+    ran = inspected.output is None
     if inspected.output is None:
         inspected.output = await performed(job, tool, perform, arguments)
-    output = await inspected.after()
-    return replace(output, say=output.say + tuple(inspected.say))
+    output = finishing(job, await inspected.after())
+    output = replace(output, say=output.say + tuple(inspected.say))
+    try:
+        codec.encode(output.as_json(), "result")
+    except Exception as error:  # noqa: BLE001  # InvalidValue, or whatever a serializer of the user's raises
+        return unkept(error, ran)
+    return output
+
+
+def unkept(error: Exception, ran: bool = True) -> ToolOutput:
+    """What the model is told of a result that cannot be recorded."""
+    problem = error.fields.get("problem") if isinstance(error, InvalidValue) else None
+    why = f"The result {problem}." if problem else text_of(error, str)
+    told = f"The tool ran, and what it did stands, but its result cannot be kept. {why}" if ran else why
+    return failed(Failure("execution", "result_not_kept", told))
+
+
+def beside(results: Sequence[ToolOutput | None], output: ToolOutput) -> ToolOutput:
+    """``output`` in the one message it becomes with those that came before it, or word that it has no room there."""
+    contents = [result.content for result in (*results, output) if result is not None]
+    chars = sum(len(part.text) for content in contents for part in content if isinstance(part, Text))
+    if chars * JSON_BYTES_OF_CHAR_MAX < RESULTS_BYTES_MAX:
+        return output
+    total = sum(len(codec.encode([part_json(part) for part in content])) for content in contents)
+    if total <= RESULTS_BYTES_MAX:
+        return output
+    advice = "Call fewer tools at once, or ask for less."
+    problem = f"with those beside it is {total} bytes of JSON; the limit of all of them is {RESULTS_BYTES_MAX}"
+    return unkept(codec.refusal("result", problem, advice))
+
+
+def finishing(job: ToolJob, output: ToolOutput) -> ToolOutput:
+    """``output``, or why the turn cannot be finished with its value: it must be of the agent's output type."""
+    agent = job.scene.agent
+    if not isinstance(output.control, Finish) or not agent.is_structured:
+        return output
+    try:
+        agent.shape.revive(output.control.value)
+    except Exception as error:  # noqa: BLE001  # a validator of the user's may raise anything
+        problem = (
+            f"The turn cannot be finished with {line_of(output.control.value)}, which does not fit the output type"
+        )
+        return failed(
+            Failure("invalid_request", "invalid_output", f"{problem}: {short(error)}. Finish it with what fits.")
+        )
+    return output
 
 
 async def performed(
     job: ToolJob, tool: AnyTool, perform: Callable[[dict[str, Any]], Any], arguments: dict[str, Any]
 ) -> ToolOutput:
     try:
-        if tool.timeout_ms is None:
-            return tool.output_of(await perform(arguments))
-        async with asyncio.timeout(tool.timeout_ms / 1_000):
-            return tool.output_of(await perform(arguments))
+        async with asyncio.timeout(None if tool.timeout_ms is None else tool.timeout_ms / 1_000):
+            value = await perform(arguments)
     except (asyncio.CancelledError, LeaseLost):
         raise
     except Exception as error:
@@ -104,6 +151,10 @@ async def performed(
             return failed(Failure("timeout", "timeout", f"The tool did not answer within {tool.timeout_ms} ms."))
         log.info("tool %s failed: %r", tool.name, error)
         return failed(failure_of(error))
+    try:
+        return tool.output_of(value)
+    except Exception as error:  # noqa: BLE001  # as where the whole is encoded
+        return unkept(error)
 
 
 async def invoke(job: ToolJob, arguments: dict[str, Any]) -> object:

@@ -58,7 +58,7 @@ from lash.runtime.modelcall import ModelCall, ModelJob, model_retry, perform_mod
 from lash.runtime.receipts import Answered, Receipt, text_place
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
-from lash.runtime.toolcall import ToolJob, perform_tool, run_tool
+from lash.runtime.toolcall import ToolJob, beside, perform_tool, run_tool
 
 SUMMARISE = (
     "Write a summary of this conversation so far, for yourself: you will go on with it and nothing else. Keep every "
@@ -364,6 +364,7 @@ class TurnRun:
     async def one_tool(self, effect: CallTool, gate: asyncio.Semaphore) -> None:
         async with gate:
             output = await self.call_tool(effect)
+        output = beside(self.state.results, output)
         self.live.tool_done(self.state.model_calls, effect.place, output)
         self.move(ToolReplied(effect.path, output, self.spending.untold()))
 
