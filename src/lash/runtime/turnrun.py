@@ -401,12 +401,17 @@ class TurnRun:
             self.move(reply)
             return
         state = replace(self.state, model_calls=1, usage=reply.reply.usage)
-        if not reply.reply.text:
+        stop, text = reply.reply.stop, reply.reply.text
+        if stop != "stop" and stop != "tool_use":  # one by one, so that type checkers see what is left
+            told = "The model's summary was cut off or withheld. The conversation goes on as it was."
+            self.state = end(state, Stopped(stop, told, stop, text))
+            return
+        if not text:
             self.state = end(state, Stopped("model", "The model wrote no summary.", "empty_response"))
             return
-        summary = Message("user", (Text(SUMMARY + reply.reply.text),), "lash")
+        summary = Message("user", (Text(SUMMARY + text),), "lash")
         self.frame = SwitchFrame("compaction", "", (summary,))
-        self.state = end(state, Finished(reply.reply.text))
+        self.state = end(state, Finished(text))
 
     # The end -----------------------------------------------------------------------------------------------------
 

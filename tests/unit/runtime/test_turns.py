@@ -408,6 +408,22 @@ async def test_compaction_goes_on_from_a_summary_and_keeps_what_was_before() -> 
         assert (await said(session))[:2] == [("user", "hello"), ("assistant", "one")]
 
 
+@pytest.mark.parametrize("stop", ["output_limit", "content_filter", "context_overflow"])
+@virtual
+async def test_half_a_summary_is_none_and_the_conversation_goes_on_as_it_was(stop: str) -> None:
+    model = ScriptedModel(["one", Say("We spoke of", stop=stop), "two"])
+    agent = agent_of(model)
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("a"))
+        compaction = await (await session.compact())
+        assert isinstance(compaction, Stopped)
+        assert (compaction.reason, compaction.code, compaction.text) == (stop, stop, "We spoke of")
+        await (await session.send("b"))
+        assert [message.text for message in model.requests[-1].messages] == ["a", "one", "b"]
+        assert [node.kind for node in await session.nodes()] == ["message"] * 4
+
+
 @virtual
 async def test_a_tool_with_a_context_of_the_body_parks_while_it_waits() -> None:
     @tool
