@@ -100,9 +100,8 @@ async def watch(url: str) -> None:
     agent = agent_of(0)
     async with lash.Runtime(url, agents=[agent], worker=False) as app:
         session: lash.Session[str] = await app.session(SESSION)
-        turn = session.turn(1)
         print(READY, flush=True)
-        print(json.dumps(await delays_ms(turn.stream())), flush=True)
+        print(json.dumps(await delays_ms(session.observe())), flush=True)
 
 
 def whole(delays: list[float], words: int) -> list[float]:

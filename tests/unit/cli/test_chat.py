@@ -522,7 +522,7 @@ def until_running(bots: Cli, session: str) -> None:
         async with asyncio.timeout(DEADLINE_S), app:
             while not any(row.id == session for row in await app.sessions()):
                 await asyncio.sleep(0.01)
-            async for _ in (await app.session(session)).turn(1).stream():
+            async for _ in (await app.session(session)).observe():
                 break
 
     asyncio.run(look())
