@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from lash.core.message import Message, Part, Reasoning, Text, ToolCall, media_of, part_json, part_of
-from lash.errors import ProviderError
+from lash.errors import InvalidArguments, ProviderError
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high"]
 StopReason: TypeAlias = Literal["stop", "tool_use", "output_limit", "context_overflow", "content_filter"]
@@ -47,11 +47,20 @@ class Usage:
 
 
 NO_USAGE = Usage()
+SETTINGS: Final = (
+    ("temperature", (int, float), "a number"),
+    ("top_p", (int, float), "a number"),
+    ("seed", int, "a whole number"),
+    ("output_tokens_max", int, "a whole number"),
+    ("parallel_tool_calls", bool, "True or False"),
+)
+"""What each setting is, where it is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How a model is to answer. None leaves a choice to the provider; what a model cannot do is an error."""
+    """How a model is to answer. None leaves a choice to the provider; what a model cannot do is an error. Raises
+    ``InvalidArguments``."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -64,6 +73,22 @@ class ModelSettings:
     """Mark the prompt for the provider's cache where it has one."""
     extra: Mapping[str, object] = field(default_factory=dict[str, object])
     """Sent to the provider as it stands, for what has no word here."""
+
+    def __post_init__(self) -> None:
+        for name, kinds, words in SETTINGS:
+            value: object = getattr(self, name)
+            if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool)):
+                raise InvalidArguments(f"ModelSettings {name} must be {words}, not {value!r}.")
+        if self.output_tokens_max is not None and self.output_tokens_max < 1:
+            raise InvalidArguments(
+                f"ModelSettings output_tokens_max must be 1 or more, not {self.output_tokens_max!r}."
+            )
+        if self.effort is not None and self.effort not in (efforts := get_args(Effort)):
+            raise InvalidArguments(f"ModelSettings effort must be one of {', '.join(efforts)}, not {self.effort!r}.")
+        if not isinstance(self.cache, bool) or not isinstance(self.extra, Mapping):
+            raise InvalidArguments(
+                f"ModelSettings cache is True or False and extra a mapping, not {self.cache!r} and {self.extra!r}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 
 from lash.core import codec
 from lash.core.message import Media, Message, Reasoning, Text, ToolCall, ToolResult, user
 from lash.core.model import NO_USAGE, ModelInfo, ModelReply, ModelRequest, ModelSettings, Price, Usage, supported
+from lash.errors import InvalidArguments
 from tests.unit.core.turnkit import REPLIES, USAGE
 
 
@@ -112,3 +115,27 @@ def test_what_a_model_cannot_do_is_said_with_its_name_and_not_tried_again(
     assert told is not None
     assert fault in told
     assert "'m-1'" in told
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"temperature": "hot"}, "temperature must be a number, not 'hot'"),
+        ({"top_p": True}, "top_p must be a number, not True"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"output_tokens_max": "many"}, "output_tokens_max must be a whole number, not 'many'"),
+        ({"output_tokens_max": 0}, "output_tokens_max must be 1 or more, not 0"),
+        ({"parallel_tool_calls": 1}, "parallel_tool_calls must be True or False, not 1"),
+        ({"effort": "huge"}, "effort must be one of none, minimal, low, medium, high, not 'huge'"),
+        ({"cache": "no"}, "cache is True or False .* not 'no'"),
+        ({"extra": [1]}, "extra a mapping, not True and .1."),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(wrong: Any, says: str) -> None:
+    with pytest.raises(InvalidArguments, match=says):
+        ModelSettings(**wrong)
+
+
+def test_settings_that_can_be_are_taken() -> None:
+    made = ModelSettings(1, 0.5, 7, 100, "low", False, False, {"a": object()})
+    assert (made.temperature, made.effort, made.parallel_tool_calls, made.cache) == (1, "low", False, False)

@@ -129,9 +129,17 @@ def test_pauses_double_up_to_the_maximum_and_the_first_take_overs_are_free() -> 
 
 def test_a_retry_is_checked_when_it_is_made() -> None:
     for wrong in ({"attempts": 0}, {"attempts": 10**6}, {"attempts": 1.5}, {"factor": 0.5}, {"factor": float("nan")},
-                  {"initial": "soon"}, {"maximum": -1}, {"on": (int,)}, {"on": (KeyboardInterrupt,)}):  # fmt: skip
+                  {"initial": "soon"}, {"maximum": -1}, {"on": (int,)}, {"on": (KeyboardInterrupt,)}, {"on": "x"},
+                  {"on": int}, {"attempts": True}, {"attempts": "3"}, {"factor": "x"}, {"factor": 1e999}):  # fmt: skip
         with pytest.raises(InvalidArguments):
             lash.Retry(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_retry_takes_its_exceptions_as_except_does() -> None:
+    for on in (OSError, [OSError], (OSError,)):
+        retry = lash.Retry(on=on)  # type: ignore[arg-type]
+        assert retry == lash.Retry(on=(OSError,))
+        assert (retry.pause_ms(1, OSError()), retry.pause_ms(1, ValueError())) == (500, None)
 
 
 def test_a_retry_says_when_and_whether() -> None:
