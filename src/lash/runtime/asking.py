@@ -19,11 +19,11 @@ from lash.core.effect import EffectKind, Entry
 from lash.core.ids import child_id, effect_key
 from lash.core.message import Message, Text
 from lash.core.model import ModelReply, ModelRequest, ModelSettings, Usage
-from lash.core.outcome import Failure
+from lash.core.outcome import Failure, line_of
 from lash.core.session import NewItem, process_id_of, session_id_of, turn_key
 from lash.core.turn import Finished, Stopped, Switched
 from lash.errors import InvalidArguments, LashError, ModelUnavailable, StoreUnavailable
-from lash.runtime.agent import Agent, model_of
+from lash.runtime.agent import Agent
 from lash.runtime.agents import reader_of
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model
 from lash.runtime.outcomes import told
@@ -161,14 +161,18 @@ async def ask_model(
     """See :meth:`lash.runtime.context.Context.model`."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise InvalidArguments(f"ctx.model needs a prompt, not {prompt!r}.")
-    label, _ = model_of("ctx.model", model)
-    asked: Agent[Any] = Agent("ctx.model", model=model, output=cast(Any, output), instructions=instructions)
+    if not isinstance(instructions, str):
+        raise InvalidArguments(f"The instructions of ctx.model are text, not {line_of(instructions)}.")
+    asked: Agent[Any] = Agent(
+        "ctx.model", model=model, output=cast(Any, output), instructions=instructions, settings=settings
+    )
+    label = asked.model
 
     async def ask() -> object:
         provider, name = port.provider_of(asked), label.partition(":")[2]
         request = ModelRequest(
             name, instructions, (Message("user", (Text(prompt),)),), output=asked.output_spec,
-            settings=settings or ModelSettings(), info=provider.info(name), session_id=port.process_id,
+            settings=asked.settings, info=provider.info(name), session_id=port.process_id,
         )  # fmt: skip
         return await perform_model(ModelJob(provider, request, port.store.blobs, None, 1, port.token()))
 

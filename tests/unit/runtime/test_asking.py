@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ import lash
 from lash.abc.tool import tool
 from lash.core.model import Usage
 from lash.core.turn import Finished, Stopped, TurnLimits
-from lash.errors import ModelUnavailable, SessionConflict, SessionDeleted
+from lash.errors import InvalidAgent, InvalidArguments, ModelUnavailable, SessionConflict, SessionDeleted
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host
@@ -111,3 +112,27 @@ async def test_a_model_that_is_not_to_be_had_blocks_the_process_and_fails_nothin
         await handle.cancel("enough")
         with pytest.raises(lash.ProcessCancelled):
             await handle
+
+
+@virtual
+async def test_what_a_model_cannot_be_asked_with_is_named() -> None:
+    model = ScriptedModel([])
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"prompt": " "}, "ctx.model needs a prompt"),
+        ({"instructions": 5}, "instructions of ctx.model are text, not 5"),
+        ({"settings": {}}, "settings= of agent 'ctx.model' takes a lash.ModelSettings, not {}"),
+        ({"model": ("x", "y")}, "model of agent 'ctx.model' must be .* not 'x'"),
+        ({"output": 3}, "output type of agent 'ctx.model', 3,"),
+    ]
+
+    @lash.process
+    async def ask(ctx: lash.Context) -> int:
+        for options, says in wrong:
+            with pytest.raises((InvalidArguments, InvalidAgent), match=says):
+                await ctx.model(**{"model": (model, "m"), "prompt": "what?", **options})
+        return len(wrong)
+
+    async with host(memory()) as app:
+        app.include(ask)
+        assert await (await app.start(ask)) == 5
+    assert model.requests == []
