@@ -77,6 +77,9 @@ class World:
                 case _:
                     pass
 
+    async def beside(self, memory: Store, pair: list[Store], numbers: Numbers) -> None:
+        """What is done to both after each batch, besides operations."""
+
     def fence(self) -> Fence:
         """Mostly one that still holds, sometimes one given back or lost, rarely one that never was."""
         draw = self.rng.random()
@@ -336,6 +339,7 @@ async def compare(
             for op, mine, other in zip(batch, expected, actual, strict=True):
                 assert numbers.said(other) == same.said(mine), f"seed {seed}, turn {turn}: {op!r}"
             world.learn(batch, expected)
+            await world.beside(memory, pair, numbers)
             if turn % 5 == 0 or turn == BATCHES - 1:
                 one = await state(memory, same, rows, newest_ms)
                 two = await state(pair[0], numbers, rows, newest_ms)

@@ -1,6 +1,7 @@
 """Random lists of session operations, among those of processes, do the same to every store.
 
-What is compared besides verdicts, records and journals: paths, states, items, turns and streamed pieces.
+What is compared besides verdicts, records and journals: paths, states, items, turns and streamed pieces, and what
+becomes of blobs that are put, kept and pruned between the batches.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +22,15 @@ from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessSpec, definition_of
 from lash.core.session import NewItem, NewNode, SessionRow, turn_key
+from lash.stores.blobs import reference_of
 from tests.conformance.test_differential import LANES, OWNERS, PAIRS, Numbers, World, compare, state_of
 
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 19, 71)
 SESSIONS = tuple(f"session:s{number}" for number in range(30))
 LANE = Lane("default", "session", "agent", "")
 KEYS = (None, None, "k1", "k2", "k3")
+CONTENTS = (b"1", b"2", b"3", b"4")
+REFS = (*(reference_of(data) for data in CONTENTS), "sha256:" + "0f" * 32)
 
 
 class SessionWorld(World):
@@ -128,7 +133,7 @@ class SessionWorld(World):
         turn = turn if rng.random() < 0.9 else rng.randint(1, 6)
         return Commit(
             fence, turn, rng.choice(("ab" * 16, "cd" * 16)), base, nodes, b'{"r":1}', b'{"u":1}',
-            rng.choice(((), ("sha256:" + "0f" * 32,))), follow,
+            rng.choice(((), (REFS[self.ordinal % 5], REFS[self.ordinal % 3]))), follow,
         )  # fmt: skip
 
 
@@ -162,6 +167,33 @@ async def session_state(store: Store, numbers: Numbers, rows: int, newest_ms: in
 
 class LookingWorld(SessionWorld):
     """Learns the heads from what a commit said, so that most commits are based on the right one."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.aside = random.Random()
+        self.aside.setstate(rng.getstate())  # drawing from it leaves the operations as they are
+        self.spared: Counter[str] = Counter()
+        """Of blobs that pruning looked at."""
+
+    async def beside(self, memory: Store, pair: list[Store], numbers: Numbers) -> None:
+        rng, store = self.aside, self.aside.choice(pair)
+        draw, now_ms = rng.random(), memory.now_ms()
+        if draw < 0.4:
+            data = rng.choice(CONTENTS)
+            assert await store.blobs.put(data) == await memory.blobs.put(data)
+        elif draw < 0.6:
+            refs = rng.sample(REFS, rng.randint(1, 3))
+            row = rng.choice([0, *self.heads])
+            missing = await memory.blobs.keep(refs, row)
+            assert await store.blobs.keep(refs, numbers.row(row)) == missing
+        elif draw < 0.8:
+            before_ms, limit = now_ms - rng.choice((0, 30, 100)), rng.choice((1, 2, 50))
+            expected = await memory.blobs.prune(before_ms, limit)
+            actual = await store.blobs.prune(before_ms, limit)
+            assert (actual.looked, list(actual.gone)) == (expected.looked, list(expected.gone))
+            self.spared.update(gone=len(expected.gone), spoken=expected.looked - len(expected.gone))
+        found = [[await one.blobs.get(ref) for ref in REFS] for one in (memory, rng.choice(pair))]
+        assert found[0] == found[1]
 
     def learn(self, batch: list[Op], verdicts: list[ops.Verdict]) -> None:
         super().learn(batch, verdicts)
@@ -197,8 +229,6 @@ def test_memory_and_the_others_agree_on_sessions(seed: int, kind: str, tmp_path:
 
 def test_the_histories_reach_what_they_are_for(tmp_path: Path) -> None:
     """Every kind of operation is accepted often enough: a generator that only meets refusals compares nothing."""
-    from collections import Counter
-
     from lash.stores.memory import MemoryStore
     from lash.testing.conformance import ManualClock
 
@@ -207,13 +237,17 @@ def test_the_histories_reach_what_they_are_for(tmp_path: Path) -> None:
 
     async def run(seed: int) -> None:
         clock = ManualClock(1_000_000)
-        memory = MemoryStore(clock)
+        memory, twin, same = MemoryStore(clock), MemoryStore(clock), Numbers()
+        for number in range(1, 1_000):
+            same.learn(number, number)
         world = LookingWorld(random.Random(seed))
         for _ in range(150):
             clock.advance(world.rng.choice((0, 1, 5, 20, 60)))
             batch = [world.operation(clock.now_ms) for _ in range(world.rng.choice((1, 1, 2, 5, 9)))]
             verdicts = await memory.write(batch)
             world.learn(batch, verdicts)
+            await twin.write(batch)
+            await world.beside(memory, [twin], same)
             met.update(
                 f"{type(op).__name__} {type(verdict).__name__}" for op, verdict in zip(batch, verdicts, strict=True)
             )
@@ -225,11 +259,13 @@ def test_the_histories_reach_what_they_are_for(tmp_path: Path) -> None:
                 if isinstance(verdict, ops.Recorded)
             )
 
+        met.update({f"blobs {name}": number for name, number in world.spared.items()})
+
     for seed in SEEDS:
         asyncio.run(run(seed))
     for wanted in (
         "Open Started", "Open NoNode", "Post Posted", "Post ItemConflict", "Take Recorded", "Commit Committed",
         "Commit HeadMoved", "Commit TurnConflict", "Commit Stale", "CancelTurn Done", "CancelTurn Withdrawn",
-        "CancelTurn Late", "Stream Done", "Delete Count", "begun", "quiet", "not quiet",
+        "CancelTurn Late", "Stream Done", "Delete Count", "begun", "quiet", "not quiet", "blobs gone", "blobs spoken",
     ):  # fmt: skip
         assert met[wanted] >= 5, (wanted, met)

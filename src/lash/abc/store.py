@@ -350,14 +350,34 @@ class WorkerRecord(NamedTuple):
     until_ms: int
 
 
+class BlobsPruned(NamedTuple):
+    looked: int
+    """At so many it was looked; fewer than the limit: at all there were."""
+    gone: Sequence[str]
+
+
 class BlobStore(Protocol):
-    """Immutable bytes behind a content reference (``sha256:<hex>``). Serves attachments and artifacts."""
+    """Immutable bytes behind a content reference (``sha256:<hex>``), for as long as a session speaks of them.
+
+    A session speaks of what its commits named (``Commit.refs``) and of what was kept for it; after its end its forks
+    do, up to the node they share. What no session speaks of stays until pruning finds it too long ago that it was put
+    or kept.
+    """
 
     durable: bool
 
     async def put(self, data: bytes) -> str: ...
 
     async def get(self, ref: str) -> bytes | None: ...
+
+    async def keep(self, refs: Sequence[str], row: int = 0) -> list[str]:
+        """Those that are not there. Where all are, the session of this row speaks of them from its next node on; its
+        row may be gone by now, or 0 for none. Those that are there count as put just now."""
+        ...
+
+    async def prune(self, before_ms: int, limit: int) -> BlobsPruned:
+        """Of the ``limit`` blobs put or kept longest ago, and before then, delete those of which no session speaks."""
+        ...
 
 
 class Store(SessionReads, Protocol):

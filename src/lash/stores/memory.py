@@ -17,9 +17,9 @@ from lash.core.lease import Fence
 from lash.core.outcome import Status
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.core.session import SESSION, Item, Node, SessionRow, TurnRecord
-from lash.stores.blobs import MemoryBlobs
 from lash.stores.clock import system_ms
 from lash.stores.listeners import Listeners
+from lash.stores.memory_blobs import MemoryBlobs
 from lash.stores.memory_ops import perform
 from lash.stores.memory_sessions import session_row
 from lash.stores.memory_tables import Held, Tables
@@ -37,7 +37,7 @@ class MemoryStore:
         self._tables = Tables()
         self._lock = threading.RLock()
         self._listeners = Listeners()
-        self._blobs = MemoryBlobs()
+        self._blobs = MemoryBlobs(self._tables.sessions, self._lock, self._clock)
 
     @property
     def facets(self) -> dict[str, bool]:

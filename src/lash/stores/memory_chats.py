@@ -6,6 +6,7 @@ that wrote the last node shared, so a chain of forks is never longer than the nu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lash.abc.sessions import Piece
@@ -26,7 +27,6 @@ class Chat:
     turns: dict[int, TurnRecord] = field(default_factory=dict[int, TurnRecord])
     committed: int = 0
     pieces: list[Piece] = field(default_factory=list[Piece])
-    refs: set[str] = field(default_factory=set[str])
 
     def in_state(self, *states: str) -> list[Item]:
         return [item for item in self.items if item.state in states]
@@ -43,6 +43,11 @@ class Chats:
         """By row, also of deleted sessions: (row, node) of the base; row 0 has none."""
         self.ids: dict[int, str] = {}
         """By row, alike: the process id."""
+        self.refs: dict[int, dict[str, int]] = {}
+        """By row, alike: the blobs it speaks of, and the first of its nodes that may."""
+        self.blobs: dict[str, bytes] = {}
+        self.loose: dict[str, int] = {}
+        """Blobs that pruning is to look at, and since when; 0: since a session no longer speaks of them."""
 
     def path(self, row: int, after: int, upto: int) -> list[Node]:
         """The nodes with ``after < number <= upto``, in path order."""
@@ -59,14 +64,24 @@ class Chats:
             row = self.bases[row][0]
         return row
 
+    def speak(self, row: int, refs: Iterable[str], first: int) -> None:
+        """Nodes of this session from ``first`` on may speak of these blobs."""
+        spoken = self.refs.setdefault(row, {})
+        for ref in refs:
+            spoken.setdefault(ref, first)
+
     def collect(self, row: int) -> None:
         """Drop what no session and no fork of a deleted one can reach any more."""
         while row and row not in self.chats:
             shared = max((node for base, node in self.bases.values() if base == row), default=0)
             self.nodes[row] = [node for node in self.nodes.get(row, ()) if node.number <= shared]
+            spoken = self.refs.pop(row, {})
+            self.refs[row] = {ref: first for ref, first in spoken.items() if first <= shared}
+            for ref in spoken.keys() - self.refs[row].keys() & self.blobs.keys():
+                self.loose.setdefault(ref, 0)
             if shared:
                 return
-            del self.nodes[row]
+            del self.nodes[row], self.refs[row]
             del self.ids[row]
             row = self.bases.pop(row)[0]
 

@@ -243,7 +243,7 @@ def commit(t: Tables, op: ops.Commit) -> Committed | Stale | HeadMoved | TurnCon
     chat.turns[op.turn] = record
     chat.committed += 1
     chat.usage = op.usage
-    chat.refs.update(op.refs)
+    t.sessions.speak(chat.row, op.refs, record.first_node)
     chat.pieces.clear()
     for item in done:
         chat.items[item.number - 1] = item._replace(state="done", payload=b"")

@@ -38,7 +38,7 @@ T = TypeVar("T")
 ARRIVED: Final = 0
 """Number of the entry among the target's migrations that says what has arrived there."""
 ARRIVED_SQL: Final = f"SELECT sha256 FROM lash_migration WHERE number = {ARRIVED}"
-LOCK_SQL: Final = "LOCK TABLE lash_process, lash_tombstone, lash_blob IN SHARE ROW EXCLUSIVE MODE"
+LOCK_SQL: Final = "LOCK TABLE lash_process, lash_tombstone, lash_loose, lash_blob IN SHARE ROW EXCLUSIVE MODE"
 FULL_SQL: Final = "SELECT EXISTS (SELECT FROM lash_process) OR EXISTS (SELECT FROM lash_tombstone)"
 FLOOR: Final = "(SELECT value FROM lash_floor WHERE name = 'rank')"
 NEWEST: Final = "ifnull((SELECT max(j.rank) FROM lash_journal j WHERE j.process = p.row), 0)"
@@ -57,6 +57,10 @@ ROW_SQL: Final = (
 )
 SESSIONS_SQL: Final = "SELECT count(*) FROM lash_session WHERE gone IS NULL"
 BLOB_SQL: Final = "INSERT INTO lash_blob VALUES ($1, $2) ON CONFLICT DO NOTHING"
+LOOSE_SQL: Final = (
+    "INSERT INTO lash_loose AS l VALUES ($1, $2) "
+    "ON CONFLICT (hash) DO UPDATE SET at_ms = greatest(l.at_ms, excluded.at_ms)"
+)
 LANE: Final = HOT.index("lane")
 DEFINITION: Final = HOT.index("definition")
 
@@ -88,7 +92,7 @@ PLAIN: Final = (
     Copied("lash_item", "", "session, number, kind, delivery, state, turn, at_ms, key, hash, payload", "rowid", 8),
     Copied("lash_turn", "", "session, number, witness, first_node, last_node, at_ms, receipt", "session, number", 2),
     Copied("lash_piece", "", "session, token, number, payload", "rowid"),
-    Copied("lash_ref", "", "hash, session", "hash, session", 0),
+    Copied("lash_ref", "", "hash, session, node", "hash, session"),
 )
 
 
@@ -277,6 +281,8 @@ class Move:
         for page in self.source.rows("SELECT hash, data FROM lash_blob ORDER BY hash"):
             await connection.executemany(BLOB_SQL, page)
             moved["blobs"] += len(page)
+        for page in self.source.rows("SELECT hash, at_ms FROM lash_loose ORDER BY hash"):
+            await connection.executemany(LOOSE_SQL, page)
         self.phase("lash_blob")
         (((row,),),) = self.source.rows(ROW_SQL)
         await connection.execute("SELECT setval('lash_row', greatest($1, last_value, 1)) FROM lash_row", row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from lash.abc.sessions import CancelTurn, Commit, Committed, Delete, Open, Post, Posted, Stream, Take, Withdrawn
@@ -14,7 +15,8 @@ from lash.core.session import NewItem, NewNode, SessionRow
 ARGS = b"[[],{}]"
 LANE = Lane("default", "session", "helper", "")
 RECEIPT = b'{"outcome":"done"}'
-BLOB_REF = "sha256:" + "0f" * 32
+BLOB = b"a picture in a session"
+BLOB_REF = "sha256:" + hashlib.sha256(BLOB).hexdigest()
 
 
 def session_spec(name: str, **fields: object) -> ProcessSpec:

@@ -30,7 +30,8 @@ DEADLINE_S = 40.0
 TWO_HOURS_MS = 2 * 3_600_000
 GONE = "pruned"
 UNKNOWN = "never-was"
-BLOBS = (b"", b"\x00\xff blob", b"x" * 100_000)
+BLOBS = (b"", b"\x00\xff blob", b"x" * 100_000, chatting.BLOB)
+"""A session speaks of the last one."""
 UNREGISTERED = "other"
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
@@ -107,6 +108,32 @@ def test_everything_that_can_be_read_is_the_same_afterwards(source: Furnished) -
     assert (done.moved["sessions"], done.moved["nodes"]) == (4, 9)
 
 
+def test_blobs_live_there_by_what_they_lived_by_here(source: Furnished) -> None:
+    """And what was put into the target before the move counts as put when it was put last."""
+    path, _ = source
+    url = fresh_url()
+
+    async def early() -> None:
+        store = PostgresStore(url, clock=lambda: later_ms)
+        await store.open()
+        await store.blobs.put(promoting.BLOBS[0])
+        await store.close()
+
+    async def later(before_ms: int) -> list[bool]:
+        store = PostgresStore(url)
+        await store.open()
+        await store.blobs.prune(before_ms, 99)
+        found = [await store.blobs.get("sha256:" + name) is not None for name in promoting.blob_names()]
+        await store.close()
+        return found
+
+    later_ms = round(time.time() * 1_000) + 60_000
+    asyncio.run(early())
+    move(path, url)
+    assert asyncio.run(later(later_ms)) == [True, False, False, True]
+    assert asyncio.run(later(10**15)) == [False, False, False, True]
+
+
 def test_it_is_read_in_pages(source: Furnished, monkeypatch: pytest.MonkeyPatch) -> None:
     path, before = source
     monkeypatch.setattr(moving, "PAGE_ROWS_MAX", 3)
@@ -119,7 +146,7 @@ def test_it_is_read_in_pages(source: Furnished, monkeypatch: pytest.MonkeyPatch)
 def test_the_database_has_one_of_everything(furnished: Furnished) -> None:
     """Else the comparison would say little."""
     connection = sqlite3.connect(furnished[0])
-    tables = "process spec tag event journal tombstone lane blob session node item turn piece ref".split()
+    tables = "process spec tag event journal tombstone lane blob loose session node item turn piece ref".split()
     assert all(connection.execute(f"SELECT count(*) FROM lash_{table}").fetchone()[0] for table in tables)
     for wanted in (
         "waiting_on = 'signal'", "waiting_on = 'sleep'", "waiting_on = 'process'", "waiting_on = 'retry'",

@@ -309,7 +309,9 @@ def test_of_a_deleted_session_nothing_stays_but_what_forks_share(tmp_path: Path)
         await open_session(store, "fork of fork", "fork", 1)
         await begin(store, "base", "unfinished")
         assert await store.write([Delete("session:base")]) == [Count([])]
-        assert counts(path) == {"session": 3, "node": 1, "item": 0, "turn": 0, "piece": 0, "ref": 0}
+        assert counts(path) == {"session": 3, "node": 1, "item": 0, "turn": 0, "piece": 0, "ref": 1}, (
+            "the shared node is of the turn that spoke of a blob"
+        )
         await store.write([Delete("session:fork")])
         assert counts(path)["session"] == 2, "the base of what is left, and that"
         await store.write([Delete("session:fork of fork")])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from lash.core.session import Item, TurnRecord
+from lash.stores.blobs import digests_of
 from lash.stores.sql.chats import Chat
 from lash.stores.sql.rows import Columns, Hot, unpack_hash
 from lash.stores.sql.session_columns import (
@@ -200,8 +201,8 @@ def add_sessions(touched: Sequence[Chat], rows: dict[str, list[Columns]]) -> Non
             add("clear", (row,))
         for number, piece in {piece[:2]: piece for piece in reversed(chat.pieces)}.items():
             add("piece", (row, *number, piece[2]))
-        for ref in sorted(chat.refs):
-            add("ref", (ref.rpartition(":")[2], row))
+        for digest, ref in sorted(digests_of([*chat.refs]).items()):
+            add("ref", (digest, row, chat.refs[ref]))
 
 
 def text_hash(columns: Columns, place: int) -> Columns:

@@ -12,14 +12,14 @@ from typing import Any
 import asyncpg
 
 from lash.abc.sessions import Piece
-from lash.abc.store import Op, ProcessFilter, Verdict, WorkerRecord
+from lash.abc.store import BlobsPruned, Op, ProcessFilter, Verdict, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
 from lash.core.process import Lane, ProcessRow, Tombstone
 from lash.core.session import Item, Node, SessionRow, TurnRecord
 from lash.errors import BadUrl, StoreUnavailable
-from lash.stores.blobs import StoredBlobs, digest_of, reference_of
+from lash.stores.blobs import StoredBlobs, digest_of, digests_of, reference_of, reference_to
 from lash.stores.listeners import Listeners
 from lash.stores.postgres import doctor
 from lash.stores.postgres.clock import Clock, local_ms
@@ -34,7 +34,8 @@ from lash.stores.postgres.writer import Writer
 from lash.stores.postgres.writing import CLOCK_SQL
 from lash.stores.sql.migrations import migrations
 
-PUT_BLOB_SQL = "INSERT INTO lash_blob VALUES ($1, $2) ON CONFLICT DO NOTHING"
+KEEP_SQL = "SELECT * FROM lash_keep_blobs($1, $2, $3)"
+OLD_SQL = "SELECT EXISTS (SELECT FROM lash_loose WHERE at_ms < $1)"
 
 
 def migration_sql() -> list[tuple[str, str]]:
@@ -187,8 +188,22 @@ class PostgresStore:
 
     async def put_blob(self, data: bytes) -> str:
         reference = reference_of(data)
-        await self._open().readers.fetch(PUT_BLOB_SQL, digest_of(reference), data)
+        values = (digest_of(reference), data, self._clock.now_ms())
+        await self._open().readers.fetch("SELECT lash_put_blob($1, $2, $3)", *values)
         return reference
+
+    async def keep_blobs(self, refs: Sequence[str], row: int) -> list[str]:
+        wanted = digests_of(refs)
+        values = ([*wanted], row if len(wanted) == len({*refs}) else 0, self._clock.now_ms())
+        missing = {wanted[digest] for (digest,) in await self._open().readers.fetch(KEEP_SQL, *values)}
+        return [ref for ref in dict.fromkeys(refs) if ref in missing or ref not in wanted.values()]
+
+    async def prune_blobs(self, before_ms: int, limit: int) -> BlobsPruned:
+        fetch = self._open().readers.fetch
+        if not (await fetch(OLD_SQL, before_ms))[0][0]:
+            return BlobsPruned(0, ())  # looking costs no write
+        found = await fetch("SELECT looked, gone FROM lash_prune_blobs($1, $2)", before_ms, limit)
+        return BlobsPruned(len(found), [reference_to(digest) for digest, gone in found if gone])
 
     async def get_blob(self, ref: str) -> bytes | None:
         if (digest := digest_of(ref)) is None:

@@ -156,8 +156,9 @@ PARTS: Final = {
         3,
     ),
     "ref": Part(
-        f"INSERT INTO lash_ref (hash, session) SELECT u.* FROM unnest({{}}) AS u WHERE {OK} ON CONFLICT DO NOTHING",
-        ["text", "bigint"],
+        "INSERT INTO lash_ref (hash, session, node) "
+        f"SELECT u.* FROM unnest({{}}) AS u WHERE {OK} ON CONFLICT DO NOTHING",
+        ["bytea", "bigint", "bigint"],
     ),
 }  # fmt: skip
 id_of: Final = itemgetter(ID)
@@ -172,8 +173,8 @@ TOMBSTONE_SQL: Final = (
     f"SELECT u.*, $5::bigint FROM unnest({', '.join(map(parameter, count(1), TOMBSTONE_TYPES))}) AS u "
     "ON CONFLICT DO NOTHING"
 )
-OF_A_SESSION: Final = ("item", "turn", "piece", "ref")
-"""Tables whose rows go with their session; the nodes may be shared."""
+OF_A_SESSION: Final = ("item", "turn", "piece")
+"""Tables whose rows go with their session; the nodes, and with them references, may be shared."""
 BURIED: Final = (("tag", "row"), ("spec", "row"), ("event", "process"), ("journal", "process"), ("process", "row"))
 PUT_WORKER_SQL: Final = (
     "INSERT INTO lash_worker VALUES ($1, $2, $3, $4) ON CONFLICT (owner) DO UPDATE "

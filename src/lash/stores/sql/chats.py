@@ -63,7 +63,8 @@ class Chat:
     nodes: list[NewNodes] = field(default_factory=list[NewNodes])
     records: dict[int, TurnRecord] = field(default_factory=dict[int, TurnRecord])
     """New turn records by number."""
-    refs: set[str] = field(default_factory=set[str])
+    refs: dict[str, int] = field(default_factory=dict[str, int])
+    """Blobs that new nodes speak of, and the first of these."""
     pieces: list[tuple[int, int, bytes]] = field(default_factory=list[tuple[int, int, bytes]])
     """(token, number, payload) of new pieces."""
     cleared: bool = False
@@ -129,4 +130,4 @@ class Chat:
         self.stored = self.columns()
         self.added, self.changed, self.nodes, self.records = {}, {}, [], {}
         self.hashes, self.keys = {}, {}
-        self.refs, self.pieces, self.cleared = set(), [], False
+        self.refs, self.pieces, self.cleared = {}, [], False

@@ -208,7 +208,7 @@ def commit(tx: Transaction, op: ops.Commit) -> Committed | Stale | HeadMoved | T
     chat.records[op.turn] = record
     chat.turns += 1
     chat.usage = op.usage
-    chat.refs.update(op.refs)
+    chat.refs = dict.fromkeys(op.refs, record.first_node) | chat.refs
     chat.pieces, chat.cleared = [], True
     for item in done:
         chat.put(item._replace(state="done", payload=b""))

@@ -11,7 +11,7 @@ from typing import Final, cast
 from lash.abc.sessions import Piece
 from lash.core.process import Tombstone
 from lash.core.session import Item, Node, SessionRow, TurnRecord
-from lash.stores.blobs import digest_of
+from lash.stores.blobs import digests_of
 from lash.stores.sql.chats import Chat
 from lash.stores.sql.reading import tombstone_of
 from lash.stores.sql.rows import Columns, unpack_hash
@@ -32,6 +32,7 @@ from lash.stores.sql.session_columns import (
     session_row_of,
     turn_of_columns,
 )
+from lash.stores.sqlite import blobs
 from lash.stores.sqlite.book import Book
 from lash.stores.sqlite.reads import GONE_SQL, decoded
 
@@ -103,8 +104,8 @@ ITEM_UPDATE: Final = (
 )
 TURN_INSERT: Final = "INSERT OR REPLACE INTO lash_turn VALUES (?, ?, ?, ?, ?, ?, ?)"
 PIECE_INSERT: Final = "INSERT OR IGNORE INTO lash_piece VALUES (?, ?, ?, ?)"
-OWNED: Final = ("item", "turn", "piece", "ref")
-"""Tables whose rows go with their session; the nodes may be shared."""
+OWNED: Final = ("item", "turn", "piece")
+"""Tables whose rows go with their session; the nodes, and with them references, may be shared."""
 
 
 # In a transaction --------------------------------------------------------------------------------------------------
@@ -166,8 +167,8 @@ def write(connection: sqlite3.Connection, chat: Chat) -> None:
     if chat.pieces:
         connection.executemany(PIECE_INSERT, [(row, *piece) for piece in chat.pieces])
     if chat.refs:
-        refs = [(digest_of(ref) or ref, row) for ref in sorted(chat.refs)]
-        connection.executemany("INSERT OR IGNORE INTO lash_ref VALUES (?, ?)", refs)
+        refs = [(digest, row, chat.refs[ref]) for digest, ref in digests_of([*chat.refs]).items()]
+        connection.executemany(blobs.SPEAK_SQL, refs)
     chat.written()
 
 
@@ -188,6 +189,7 @@ def collect(connection: sqlite3.Connection, row: int | None) -> None:
             return
         shared = connection.execute(SHARED_SQL, (row,)).fetchone()[0] or 0
         connection.execute("DELETE FROM lash_node WHERE session = ? AND number > ?", (row, shared))
+        blobs.silence(connection, row, shared)
         if shared:
             return
         connection.execute("DELETE FROM lash_session WHERE row = ?", (row,))

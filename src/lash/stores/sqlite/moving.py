@@ -23,7 +23,9 @@ if sys.platform != "win32":
     import fcntl
 
 Row = tuple[object, ...]
-TABLES: Final = "process journal event spec tag lane tombstone worker blob session node item turn piece ref".split()
+TABLES: Final = (
+    "process journal event spec tag lane tombstone worker blob loose session node item turn piece ref".split()
+)
 """Whose rows may not change any more."""
 CHANGES: Final = ("INSERT", "UPDATE", "DELETE")
 LEASES_SQL: Final = "SELECT id, owner FROM lash_process WHERE owner IS NOT NULL AND wake_ms > ? ORDER BY row LIMIT 4"

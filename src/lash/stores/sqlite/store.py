@@ -16,7 +16,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from lash.abc.sessions import Piece
-from lash.abc.store import Op, ProcessFilter, Verdict, WorkerRecord
+from lash.abc.store import BlobsPruned, Op, ProcessFilter, Verdict, WorkerRecord
 from lash.core.effect import Entry
 from lash.core.event import Event
 from lash.core.lease import Fence
@@ -183,15 +183,27 @@ class SqliteStore:
         writer = self._open_writer()
         writer.inline = writer.may_choose = False
 
-    async def put_blob(self, data: bytes) -> str:
-        found: list[str] = []
+    async def _alone(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
+        """A transaction of its own, always on the thread. ``work`` is told the time."""
+        found: list[T] = []
 
-        def work(tx: SqliteTransaction) -> list[Verdict]:
-            found[:] = [blobs.put(tx.tables.connection, data)]
+        def done(tx: SqliteTransaction) -> list[Verdict]:
+            found[:] = [work(tx.tables.connection, tx.now_ms)]
             return []
 
-        await self._open_writer().submit(work)
+        await self._open_writer().submit(done)
         return found[0]
+
+    async def put_blob(self, data: bytes) -> str:
+        return await self._alone(lambda connection, now_ms: blobs.put(connection, data, now_ms))
+
+    async def keep_blobs(self, refs: Sequence[str], row: int) -> list[str]:
+        return await self._alone(lambda connection, now_ms: blobs.keep(connection, refs, row, now_ms))
+
+    async def prune_blobs(self, before_ms: int, limit: int) -> BlobsPruned:
+        if not await self._read(lambda connection, _: blobs.old(connection, before_ms, 1)):
+            return BlobsPruned(0, ())  # looking costs no write
+        return await self._alone(lambda connection, _: blobs.prune(connection, before_ms, limit))
 
     # Reading -------------------------------------------------------------------------------------------------------
 

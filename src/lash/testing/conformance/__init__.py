@@ -15,6 +15,7 @@ started: the records must say the same.
 from __future__ import annotations
 
 from lash.testing.conformance import (
+    blobs,
     cancelling,
     ending,
     journaling,
@@ -39,7 +40,7 @@ cases: list[Case] = list(registered)
 
 FACETS = (
     starting, leasing, journaling, waiting, telling, cancelling, ending, operating, sharing, session_inbox,
-    session_turns, session_commits, session_cancels, session_forks, session_ends, session_sharing,
+    session_turns, session_commits, session_cancels, session_forks, session_ends, session_sharing, blobs,
 )  # fmt: skip
 """The files, by subject."""
 

@@ -90,8 +90,9 @@ def committing(
     nodes: Sequence[NewNode] = (),
     witness: str = WITNESS,
     follow: Sequence[NewItem] = (),
+    refs: Sequence[str] = (),
 ) -> Commit:
-    return Commit(fence, turn, witness, base, nodes, receipt(turn), USAGE, (), follow)
+    return Commit(fence, turn, witness, base, nodes, receipt(turn), USAGE, refs, follow)
 
 
 async def leased(s: Stage, name: str = "s", item: NewItem | None = None) -> Fence:
@@ -100,12 +101,12 @@ async def leased(s: Stage, name: str = "s", item: NewItem | None = None) -> Fenc
     return (await s.claim_one(f"session:{name}")).lease.fence
 
 
-async def turn(s: Stage, name: str, *nodes: NewNode) -> Committed:
-    """One whole turn of a resting session."""
+async def turn(s: Stage, name: str, *nodes: NewNode, refs: Sequence[str] = ()) -> Committed:
+    """One whole turn of a resting session, whose nodes speak of these blobs."""
     fence = await leased(s, name)
     there = await session(s, name)
     number = (await taken(s, fence))[0]
-    return await s.do(committing(fence, number, there.head, nodes), Committed)
+    return await s.do(committing(fence, number, there.head, nodes, refs=refs), Committed)
 
 
 async def session(s: Stage, name: str = "s") -> SessionRow:

@@ -132,5 +132,7 @@ async def blobs_are_found_by_their_content(s: Stage) -> None:
     equal(one, "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", "reference")
     equal(await s.store.blobs.put(b"hello"), one, "the same bytes")
     equal((await s.store.blobs.get(one), await s.store.blobs.get("sha256:00")), (b"hello", None), "bytes")
+    for odd in (one.upper(), one.removeprefix("sha256:"), one + " ", "sha256:no hex", ""):
+        equal(await s.store.blobs.get(odd), None, f"behind {odd!r}")
     empty = await s.store.blobs.put(b"")
     equal(await s.store.blobs.get(empty), b"", "no bytes")

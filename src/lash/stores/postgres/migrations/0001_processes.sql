@@ -139,3 +139,18 @@ CREATE TABLE lash_blob (
     hash bytea PRIMARY KEY,
     data bytea NOT NULL
 );
+
+-- Blobs that pruning is to look at, and since when: they were put or kept then; 0: a session no longer speaks of them.
+-- Whoever deletes a blob, or makes that somebody may, holds the lock of its row here first.
+CREATE TABLE lash_loose (
+    hash  bytea PRIMARY KEY,
+    at_ms bigint NOT NULL
+);
+CREATE INDEX lash_loose_at ON lash_loose (at_ms);
+
+CREATE FUNCTION lash_put_blob(its_hash bytea, its_data bytea, now_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO lash_loose AS l VALUES (its_hash, now_ms)
+        ON CONFLICT (hash) DO UPDATE SET at_ms = greatest(l.at_ms, excluded.at_ms);
+    INSERT INTO lash_blob VALUES (its_hash, its_data) ON CONFLICT DO NOTHING;
+END $$;

@@ -71,13 +71,14 @@ CREATE TABLE lash_piece (
     PRIMARY KEY (session, token, number)
 );
 
--- Which sessions speak of a blob.
+-- Which sessions speak of a blob; of a deleted one, those of the nodes that forks share.
 CREATE TABLE lash_ref (
-    hash    text COLLATE "C" NOT NULL,
+    hash    bytea NOT NULL,
     session bigint NOT NULL,
+    node    bigint NOT NULL,            -- the first one that may
     PRIMARY KEY (hash, session)
 );
-CREATE INDEX lash_ref_session ON lash_ref (session);
+CREATE INDEX lash_ref_session ON lash_ref (session, node);
 
 -- Drops what no session and no fork of a deleted one can reach any more, beginning with a deleted session.
 CREATE FUNCTION lash_collect(first bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -93,10 +94,44 @@ BEGIN
         END IF;
         SELECT max(base_node) INTO shared FROM lash_session WHERE base_row = here;
         DELETE FROM lash_node WHERE session = here AND number > coalesce(shared, 0);
+        INSERT INTO lash_loose AS l SELECT r.hash, 0 FROM lash_ref r JOIN lash_blob b ON b.hash = r.hash
+            WHERE r.session = here AND r.node > coalesce(shared, 0) ORDER BY r.hash
+            ON CONFLICT (hash) DO UPDATE SET at_ms = l.at_ms;  -- DO NOTHING would not wait for its lock
+        DELETE FROM lash_ref WHERE session = here AND node > coalesce(shared, 0);
         IF shared IS NOT NULL AND shared > 0 THEN
             RETURN;
         END IF;
         DELETE FROM lash_session WHERE row = here;
         here := next;
     END LOOP;
+END $$;
+
+-- Those that are not there. Where all are, the session speaks of them from its next node on.
+CREATE FUNCTION lash_keep_blobs(wanted bytea[], speaker bigint, now_ms bigint) RETURNS SETOF bytea
+LANGUAGE plpgsql AS $$
+DECLARE
+    place bigint;
+BEGIN
+    SELECT head + 1 INTO place FROM lash_session WHERE row = speaker AND gone IS NULL FOR SHARE;
+    INSERT INTO lash_loose AS l SELECT b.hash, now_ms FROM lash_blob b WHERE b.hash = ANY(wanted) ORDER BY b.hash
+        ON CONFLICT (hash) DO UPDATE SET at_ms = greatest(l.at_ms, excluded.at_ms);
+    RETURN QUERY SELECT w FROM unnest(wanted) AS w WHERE NOT EXISTS (SELECT FROM lash_blob b WHERE b.hash = w);
+    IF NOT FOUND AND place IS NOT NULL THEN
+        INSERT INTO lash_ref SELECT w, speaker, place FROM unnest(wanted) AS w ORDER BY w ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+
+-- What was looked at, and whether it is gone. The locks come first, then a new look at who speaks of them.
+CREATE FUNCTION lash_prune_blobs(before_ms bigint, most bigint) RETURNS TABLE (looked bytea, gone boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    old bytea[];
+BEGIN
+    SELECT array_agg(l.hash) INTO old FROM (
+        SELECT hash FROM lash_loose WHERE at_ms < before_ms ORDER BY at_ms, hash LIMIT most FOR UPDATE SKIP LOCKED
+    ) l;
+    DELETE FROM lash_blob b WHERE b.hash = ANY(old) AND NOT EXISTS (SELECT FROM lash_ref r WHERE r.hash = b.hash);
+    DELETE FROM lash_loose l WHERE l.hash = ANY(old);
+    RETURN QUERY SELECT u.hash, NOT EXISTS (SELECT FROM lash_blob b WHERE b.hash = u.hash)
+        FROM unnest(old) WITH ORDINALITY AS u(hash, place) ORDER BY u.place;
 END $$;

@@ -129,3 +129,10 @@ CREATE TABLE lash_blob (
     hash BLOB PRIMARY KEY,
     data BLOB NOT NULL
 );
+
+-- Blobs that pruning is to look at, and since when: they were put or kept then; 0: a session no longer speaks of them.
+CREATE TABLE lash_loose (
+    hash  BLOB PRIMARY KEY,
+    at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX lash_loose_at ON lash_loose (at_ms);

@@ -70,10 +70,11 @@ CREATE TABLE lash_piece (
 );
 CREATE UNIQUE INDEX lash_piece_number ON lash_piece (session, token, number);
 
--- Which sessions speak of a blob.
+-- Which sessions speak of a blob; of a deleted one, those of the nodes that forks share.
 CREATE TABLE lash_ref (
     hash    BLOB NOT NULL,
     session INTEGER NOT NULL,
+    node    INTEGER NOT NULL,           -- the first one that may
     PRIMARY KEY (hash, session)
 ) WITHOUT ROWID;
-CREATE INDEX lash_ref_session ON lash_ref (session);
+CREATE INDEX lash_ref_session ON lash_ref (session, node);
