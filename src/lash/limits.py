@@ -56,6 +56,8 @@ REPLAY_SLICE: Final = 500
 """Replies delivered to one body before the worker's loop gets a turn."""
 PRUNE_PAGE: Final = 500
 """Processes deleted in one transaction."""
+PRUNE_BLOBS_PAGE: Final = 32
+"""Attachments deleted in one transaction: at their largest they are a gigabyte."""
 
 # Stores ------------------------------------------------------------------------------------------------------------
 BATCH_OPS_MAX: Final = 2_000
@@ -90,6 +92,8 @@ INPUT_BYTES_MAX: Final = 1024 * 1024
 """One input of a session: what is longer belongs into an attachment."""
 ATTACHMENT_BYTES_MAX: Final = 32 * 1024 * 1024
 """One attachment: what providers take at most, and what fits into memory several times."""
+ATTACHMENT_GRACE_MS: Final = 24 * 3_600 * 1_000
+"""An attachment of which no session speaks stays this long after it was stored last: time to send it."""
 PENDING_ITEMS_MAX: Final = 10_000
 """Items of a session nobody has worked on yet: more is a sender in a loop."""
 EVENTS_KEPT_MAX: Final = 2_048

@@ -120,7 +120,8 @@ class Delete(NamedTuple):
     """Delete a session for ever → ``Count`` | ``Unknown``. A tombstone stays.
 
     Its row ends as cancelled, what it started and did not detach is asked to cancel (the ids counted), its items, turns
-    and nodes go, but for nodes that a fork shares. Nothing is started for it any more, by whoever had its lease.
+    and nodes go, but for nodes that a fork shares; so does what they spoke of, for pruning to look at. Nothing is
+    started for it any more, by whoever had its lease.
     """
 
     process_id: str

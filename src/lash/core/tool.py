@@ -17,6 +17,7 @@ from lash.core.message import (
     Text,
     ToolCall,
     ToolResult,
+    media_of,
     message_json,
     message_of,
     part_json,
@@ -118,6 +119,12 @@ class ToolOutput:
             if item is not None and not isinstance(item, kinds):
                 raise InvalidValue(f"The {name} of a ToolOutput cannot be {line_of(item)}.")
         object.__setattr__(self, "say", check_said("A tool", self.say))
+
+    @property
+    def media(self) -> list[Media]:
+        """Every attachment it speaks of."""
+        seeds = self.control.seeds if isinstance(self.control, SwitchFrame) else ()
+        return media_of((Message("user", self.content), *self.say, *seeds))
 
     def as_json(self) -> dict[str, object]:
         document: dict[str, object] = {"content": [part_json(part) for part in self.content]}

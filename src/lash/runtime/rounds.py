@@ -12,7 +12,14 @@ import logging
 from lash.abc.store import Discharge, Enlist, Expire, Prune, Sweep, Unblock
 from lash.core.schedule import backoff_ms
 from lash.errors import InfrastructureError
-from lash.limits import CANCEL_GRACE_MS, PRUNE_PAGE, SAFETY_POLL_MS, SWEEP_MS
+from lash.limits import (
+    ATTACHMENT_GRACE_MS,
+    CANCEL_GRACE_MS,
+    PRUNE_BLOBS_PAGE,
+    PRUNE_PAGE,
+    SAFETY_POLL_MS,
+    SWEEP_MS,
+)  # fmt: skip
 from lash.runtime.worker import Worker
 
 log = logging.getLogger("lash.worker")
@@ -159,6 +166,7 @@ class Rounds:
         await worker.batcher.write(Sweep(CANCEL_GRACE_MS))
         worker.leases.look(await worker.store.news(worker.leases.owner))
         worker.leases.poke()
+        await worker.store.blobs.prune(worker.store.now_ms() - ATTACHMENT_GRACE_MS, PRUNE_BLOBS_PAGE)
         retention_ms = worker.settings.retention_ms
         if retention_ms is not None:
             before_ms = worker.store.now_ms() - retention_ms

@@ -22,7 +22,7 @@ from lash.core.outcome import Status
 from lash.core.process import ProcessRow, ProcessSpec, Recovery
 from lash.core.schedule import Duration, duration_ms
 from lash.errors import InvalidArguments, RuntimeNotOpen
-from lash.limits import ATTEMPTS_MAX, PAGE_ROWS_MAX, PRUNE_PAGE
+from lash.limits import ATTACHMENT_GRACE_MS, ATTEMPTS_MAX, PAGE_ROWS_MAX, PRUNE_BLOBS_PAGE, PRUNE_PAGE
 from lash.runtime.access import StoreAccess, settle, settle_start
 from lash.runtime.checks import check_facets
 from lash.runtime.context import Context
@@ -290,14 +290,19 @@ class Runtime:
         settle(await self.write(Retry(id)), id)
 
     async def prune(self, older_than: Duration) -> int:
-        """Delete what ended longer ago than that, with its journal; returns how many. Tombstones stay."""
+        """Delete what ended longer ago than that, with its journal; returns how many. Tombstones stay. Attachments of
+        which no session speaks go too, a day after they were stored last."""
         before_ms = self.store.now_ms() - duration_ms(older_than, "older_than")
         pruned = 0
         while True:
             verdict = await self.write(Prune(before_ms, PRUNE_PAGE))
             if not isinstance(verdict, Count) or not verdict.ids:
-                return pruned
+                break
             pruned += len(verdict.ids)
+        grace_ms = self.store.now_ms() - ATTACHMENT_GRACE_MS
+        while (await self.store.blobs.prune(grace_ms, PRUNE_BLOBS_PAGE)).looked == PRUNE_BLOBS_PAGE:
+            pass
+        return pruned
 
     @property
     def counters(self) -> Counters:

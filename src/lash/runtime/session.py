@@ -35,6 +35,7 @@ from lash.core.session import (
     session_id_of,
 )
 from lash.errors import (
+    AttachmentMissing,
     InputConflict,
     InvalidArguments,
     InvalidValue,
@@ -122,7 +123,8 @@ class Session(Generic[T_co]):
 
         When this returns it is on disk. The same ``key`` with the same content is the same turn; with other content it
         is an ``InputConflict``. Raises ``SessionDeleted``, ``ProcessEnded`` for a closed session, ``InvalidValue`` for
-        what is longer than 1 MB, and for an attachment that the model cannot read, where that is known here.
+        what is longer than 1 MB, and for an attachment that the model cannot read, where that is known here, and
+        ``AttachmentMissing`` for one that is not in the store.
         """
         return await self._say("next_turn", text, attachments, key)
 
@@ -141,7 +143,22 @@ class Session(Generic[T_co]):
         payload = said(text, attachments)
         if attachments and (info := self._opened.model_info(self.agent)) is not None:
             check_readable(self.agent, info, attachments)
+        await self._keep(attachments)
         return await self._post("input", delivery, payload, key)
+
+    async def _keep(self, attachments: Sequence[Media]) -> None:
+        """From now on the session speaks of them, whatever becomes of the input."""
+        if not attachments:
+            return
+        missing = await self._opened.store.blobs.keep([item.ref for item in attachments], self._place.row)
+        for item in attachments:
+            if item.ref in missing:
+                await self.row()  # of a deleted session that is what is told
+                raise AttachmentMissing(
+                    f"The attachment {item.ref} ({item.label or item.media_type}) is not in the store. Store it with "
+                    "session.attach(...), and send it within a day. Nothing was written.",
+                    ref=item.ref,
+                )
 
     async def _post(self, kind: ItemKind, delivery: Delivery, payload: bytes, key: str | None) -> Turn[Any]:
         if key is not None:
@@ -167,7 +184,8 @@ class Session(Generic[T_co]):
         return Turn(self._opened, self._place, turn_number(self.id, item), self._shape)
 
     async def attach(self, data: bytes, media_type: str, label: str = "") -> Media:
-        """Store an attachment, to be sent with a message. The same bytes are stored once. Raises ``InvalidValue``."""
+        """Store an attachment, to be sent with a message within a day. The same bytes are stored once. Raises
+        ``InvalidValue``."""
         check_attachment(data, media_type)
         return Media(await self._opened.store.blobs.put(data), media_type, len(data), label)
 

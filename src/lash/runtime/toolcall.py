@@ -26,7 +26,7 @@ from lash.core.outcome import Failure, failure_of, line_of, text_of
 from lash.core.process import ProcessSpec
 from lash.core.retry import NO_RETRY
 from lash.core.tool import Finish, ToolOutput, failed
-from lash.errors import InvalidValue, LeaseLost
+from lash.errors import InvalidValue, LeaseLost, StoreUnavailable
 from lash.limits import RESULTS_BYTES_MAX
 from lash.runtime.agents import Running
 from lash.runtime.handle import Handle
@@ -59,6 +59,8 @@ class ToolJob:
     """Of the session: what the tool starts belongs to it."""
     token: Callable[[], int]
     """Of the lease as it is now."""
+    row: int
+    """Of the session."""
     intent: int | None = None
     """Of the lease under which the intent was recorded."""
 
@@ -67,7 +69,23 @@ async def perform_tool(job: ToolJob) -> object:
     """The step: the output as JSON. Raises only what is to be tried again."""
     if job.intent is not None and job.intent != job.token():
         return UNKNOWN.as_json()
-    return (await run_tool(job, lambda arguments: invoke(job, arguments))).as_json()
+    return await kept_output(job, await run_tool(job, lambda arguments: invoke(job, arguments)))
+
+
+async def kept_output(job: ToolJob, output: ToolOutput) -> object:
+    """The output as JSON, once the session speaks of its attachments. Where one is not there, the call has failed."""
+    if not (media := output.media):
+        return output.as_json()
+    try:
+        missing = await job.running.blobs.keep([item.ref for item in media], job.row)
+        what = ", ".join(f"{item.ref} ({item.label or item.media_type})" for item in media if item.ref in missing)
+        code, why = "attachment_missing", f"is not in the store: {what}. Tools store attachments with ctx.put(...)"
+    except StoreUnavailable as error:
+        missing, code, why = [""], error.code, f"could not be looked for: {error.message}"
+    if not missing:
+        return output.as_json()
+    message = f"The tool was carried out, but an attachment of its result {why}"
+    return failed(Failure("execution", code, message)).as_json()
 
 
 async def run_tool(job: ToolJob, perform: Callable[[dict[str, Any]], Any]) -> ToolOutput:

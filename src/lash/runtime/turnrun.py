@@ -58,7 +58,7 @@ from lash.runtime.modelcall import ModelCall, ModelJob, model_retry, perform_mod
 from lash.runtime.receipts import Answered, Receipt, text_place
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
-from lash.runtime.toolcall import ToolJob, beside, perform_tool, run_tool
+from lash.runtime.toolcall import ToolJob, beside, kept_output, perform_tool, run_tool
 
 SUMMARISE = (
     "Write a summary of this conversation so far, for yourself: you will go on with it and nothing else. Keep every "
@@ -87,6 +87,8 @@ class TurnEnd:
     items: tuple[int, ...]
     said: tuple[Message, ...]
     nodes: tuple[NewNode, ...]
+    refs: tuple[str, ...]
+    """Of the attachments that the nodes speak of."""
     receipt: Receipt
     outcome: Outcome
     usage: SessionUsage
@@ -100,9 +102,8 @@ class TurnEnd:
         for node in self.nodes:
             digest.update(f"{node.kind}:{node.name}:{len(node.body)}:".encode())
             digest.update(node.body)
-        refs = tuple(item.ref for item in media_of(self.said))
         return Commit(
-            fence, self.turn, digest.hexdigest(), self.start.head, self.nodes, receipt, self.usage.encode(), refs,
+            fence, self.turn, digest.hexdigest(), self.start.head, self.nodes, receipt, self.usage.encode(), self.refs,
             self.follow,
         )  # fmt: skip
 
@@ -372,18 +373,20 @@ class TurnRun:
         tool = self.tools.get(effect.call.name)
         job = ToolJob(
             tool, effect.call, self.scene(), tuple(self.tools), self.running, self.port.spec,
-            lambda: self.run.fence.token,
+            lambda: self.run.fence.token, self.run.fence.row,
         )  # fmt: skip
         if tool is not None and tool.in_body:
-            return await run_tool(job, lambda arguments: tool.invoke(Context(self.port), arguments))
+            output = await run_tool(job, lambda arguments: tool.invoke(Context(self.port), arguments))
+            if not output.media:
+                return output
+            return output_of(await self.step(f"{effect.path} attachments", "", kept_output, (job, output)))
         witness = codec.digest(f"lash.tool/1:{effect.call.name}:{effect.call.arguments}")
         name = f"{effect.path} {effect.call.name}"
         if tool is not None and tool.effect == "once":
             entry = await self.step(f"intent {name}", witness, note_intent, (job,))
             job.intent = cast(int, codec.decode(entry.payload))
         entry = await self.step(name, witness, perform_tool, (job,), None if tool is None else tool.retry)
-        plain = codec.decode(entry.payload)
-        return failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
+        return output_of(entry)
 
     # Compaction --------------------------------------------------------------------------------------------------
 
@@ -425,6 +428,7 @@ class TurnRun:
         nodes = [NewNode("message", "", encode_message(message)) for message in said]
         follow = list(self.follow)
         frame = outcome.frame if isinstance(outcome, Switched) else self.frame
+        refs = tuple(item.ref for item in media_of((*said, *(() if frame is None else frame.seeds))))
         if frame is not None:
             nodes.append(NewNode("frame", frame.name, codec.NULL))
             nodes += [NewNode("message", "", encode_message(message)) for message in frame.seeds]
@@ -454,7 +458,7 @@ class TurnRun:
             self.agent.model, state.model_calls, own, state.tool_calls, state.last_input_tokens, self.spending.models
         )
         return TurnEnd(
-            self.turn, self.start, tuple(self.items), said, tuple(nodes), receipt, outcome, usage, tuple(follow),
+            self.turn, self.start, tuple(self.items), said, tuple(nodes), refs, receipt, outcome, usage, tuple(follow),
             self.scene(), self.live,
         )  # fmt: skip
 
@@ -462,6 +466,12 @@ class TurnRun:
 async def note_intent(job: ToolJob) -> int:
     """The lease under which a call that may happen only once is about to be made."""
     return job.token()
+
+
+def output_of(entry: Entry) -> ToolOutput:
+    """Of a tool call, as it was recorded."""
+    plain = codec.decode(entry.payload)
+    return failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
 
 
 def message_of_item(item: Taken, steered: bool) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,11 +13,15 @@ import lash
 from lash.abc.tool import ToolContext, tool
 from lash.core.message import Media, Message, Text, ToolResult
 from lash.core.model import ModelInfo, ModelRequest
+from lash.core.tool import SwitchFrame, ToolOutput
 from lash.core.turn import Finished, Stopped
-from lash.errors import InvalidValue, ProviderError
+from lash.errors import AttachmentMissing, InvalidValue, ProviderError, SessionDeleted, StoreUnavailable
+from lash.limits import PRUNE_BLOBS_PAGE
 from lash.runtime.agent import Agent
 from lash.runtime.runtime import Runtime
 from lash.runtime.session import Session
+from lash.stores.memory import MemoryStore
+from lash.testing import simulate
 from lash.testing.model import Say, ScriptedModel
 from tests.unit.runtime.kit import memory, virtual
 from tests.unit.runtime.sessions import agent_of, host
@@ -45,7 +50,7 @@ def shown(request: ModelRequest) -> list[list[str]]:
 
 def forget(app: Runtime, media: Media) -> None:
     """The blob is gone, as after a backup was restored."""
-    del app.store.blobs._data[media.ref]  # type: ignore[attr-defined]  # of the memory store
+    del app.store.blobs._chats.blobs[media.ref]  # type: ignore[attr-defined]  # of the memory store
 
 
 @asynccontextmanager
@@ -238,3 +243,190 @@ def test_a_message_is_told_from_an_equal_one_of_an_older_turn() -> None:
     older, own = (Message("user", (Media("sha256:01", "image/png", 3),)) for _ in range(2))
     first, second = others_shown((older, own), (own,), lambda media: "old")
     assert (first == older, second is own) == (False, True)
+
+
+# What is spoken of is there, and stays ----------------------------------------------------------------------------
+
+UNKNOWN = Media("sha256:" + "0f" * 32, "image/png", 3, "lost.png")
+
+
+@virtual
+async def test_an_input_that_speaks_of_what_is_not_there_is_not_accepted() -> None:
+    agent = agent_of([])
+    async with host(memory(), agent, worker=False) as app:
+        session = await app.session("s", agent)
+        picture = await session.attach(PNG, "image/png")
+        for send in (session.send, session.steer):
+            with pytest.raises(AttachmentMissing, match=r"lost\.png.*Nothing was written") as caught:
+                await send("look", picture, UNKNOWN, key="k")
+            assert caught.value.fields["ref"] == UNKNOWN.ref
+        assert (await session.row()).items == 0
+        await session.send("look", picture, key="k")
+        await app.delete_session("s")
+        with pytest.raises(SessionDeleted):
+            await session.send("look", UNKNOWN)
+
+
+class Later:
+    """The store's time: that of the test, and as many hours as it says."""
+
+    def __init__(self) -> None:
+        self.hours = 0
+
+    def __call__(self) -> int:
+        return simulate.now_ms() + self.hours * 3_600_000
+
+
+@virtual
+async def test_a_worker_deletes_what_nobody_speaks_of_a_day_after_it_was_stored_last() -> None:
+    clock = Later()
+    store = MemoryStore(clock)
+    agent = agent_of(["seen"])
+    async with host(store, agent, worker=False) as app:
+        session = await app.session("s", agent)
+        sent, unsent, again = [await session.attach(data, "image/png") for data in (b"sent", b"unsent", b"again")]
+        await session.send("look", sent)
+        clock.hours = 23
+        await session.attach(b"again", "image/png")
+        async with host(store, agent) as working:
+            await asyncio.sleep(20)
+            assert await there(app, sent, unsent, again) == [True, True, True]
+            clock.hours = 25
+            await asyncio.sleep(20)
+            assert await there(app, sent, unsent, again) == [True, False, True]
+            assert isinstance(await (await session.send("again?")), Stopped)  # the script has ended
+            await working.delete_session("s")
+            await asyncio.sleep(20)
+            assert await there(app, sent, unsent, again) == [False, False, True]
+
+
+@virtual
+async def test_pruning_by_hand_looks_at_all_pages_of_them() -> None:
+    clock = Later()
+    agent = agent_of([])
+    async with host(MemoryStore(clock), agent, worker=False) as app:
+        session = await app.session("s", agent)
+        stored = [await session.attach(b"%d" % number, "image/png") for number in range(2 * PRUNE_BLOBS_PAGE + 1)]
+        assert await app.prune("1h") == 0
+        assert all(await there(app, *stored))
+        clock.hours = 25
+        assert await app.prune("1h") == 0
+        assert not any(await there(app, *stored))
+
+
+async def there(app: Runtime, *media: Media) -> list[bool]:
+    return [await app.store.blobs.get(item.ref) is not None for item in media]
+
+
+@virtual
+async def test_what_a_turn_at_work_has_attached_stays_however_long_it_takes() -> None:
+    clock = Later()
+    store = MemoryStore(clock)
+
+    @tool
+    async def draw(ctx: ToolContext) -> Media:
+        """Draw."""
+        return await ctx.put(PNG, "image/png")
+
+    @tool
+    async def ask(ctx: lash.Context) -> str:
+        """Ask."""
+        return str(await ctx.signal("answer", str))
+
+    model = ScriptedModel([Say(calls=[("draw", {}), ("ask", {})]), "done"])
+    agent = agent_of(model, tools=[draw, ask])
+    async with host(store, agent, linger="0s") as app:
+        session = await app.session("s", agent)
+        turn = await session.send("go")
+        await asyncio.sleep(60)
+        clock.hours = 72
+        await asyncio.sleep(60)
+        await app.handle("session:s").signal("answer", "yes")
+        assert isinstance(await turn, Finished)
+        assert list(model.requests[1].media.values()) == [PNG]
+
+
+@virtual
+async def test_a_tool_that_speaks_of_what_is_not_there_has_failed_and_the_model_is_told_that_it_ran() -> None:
+    ran: list[str] = []
+
+    @tool(retry=3)
+    async def invent() -> Any:
+        """Invent."""
+        ran.append("step")
+        return ["look", UNKNOWN]
+
+    @tool
+    async def invent_here(ctx: lash.Context) -> ToolOutput:
+        """The same in the session's own code."""
+        return ToolOutput((Text("look"),), say=(Message("user", (UNKNOWN,)),))
+
+    @tool
+    async def switch() -> SwitchFrame:
+        """The same in the seeds of a frame."""
+        return SwitchFrame("next", "go on", (Message("user", (UNKNOWN,)),))
+
+    names = ("invent", "invent_here", "switch")
+    model = ScriptedModel([Say(calls=[(name, {}) for name in names]), "sorry"])
+    agent = agent_of(model, tools=[invent, invent_here, switch])
+    async with host(memory(), agent) as app:
+        session = await app.session("s", agent)
+        outcome = await (await session.send("go"))
+        assert isinstance(outcome, Finished)
+        assert ran == ["step"]
+        (*_, results) = model.requests[1].messages
+        for result in results.parts:
+            assert isinstance(result, ToolResult)
+            (told,) = result.content
+            assert isinstance(told, Text)
+            assert told.text.startswith("[failed: attachment_missing] The tool was carried out, but an attachment")
+            assert UNKNOWN.ref in told.text
+            assert result.failed
+
+
+@virtual
+async def test_a_store_that_is_away_then_fails_the_call_and_says_that_it_ran() -> None:
+    store = memory()
+
+    @tool
+    async def draw(ctx: ToolContext) -> Media:
+        """Draw, and lose the store."""
+        media = await ctx.put(PNG, "image/png")
+
+        async def away(refs: Sequence[str], row: int = 0) -> list[str]:
+            raise StoreUnavailable("The store is away.")
+
+        store.blobs.keep = away  # type: ignore[method-assign]
+        return media
+
+    model = ScriptedModel([Say(calls=[("draw", {})]), "sorry"])
+    agent = agent_of(model, tools=[draw])
+    async with host(store, agent) as app:
+        session = await app.session("s", agent)
+        assert isinstance(await (await session.send("go")), Finished)
+        why = "The tool was carried out, but an attachment of its result could not be looked for: The store is away."
+        assert shown(model.requests[1])[2] == [f"[failed: store_unavailable] {why}"]
+
+
+@virtual
+async def test_a_frame_speaks_of_what_its_seeds_do() -> None:
+    clock = Later()
+    store = MemoryStore(clock)
+
+    @tool
+    async def switch(ctx: ToolContext) -> SwitchFrame:
+        """Go on with a picture."""
+        picture = await ctx.put(PNG, "image/png")
+        return SwitchFrame("next", "go on", (Message("user", (picture,)),))
+
+    model = ScriptedModel([Say(calls=[("switch", {})]), "going on"], always="still here")
+    agent = agent_of(model, tools=[switch])
+    async with host(store, agent) as app:
+        session = await app.session("s", agent)
+        await (await session.send("go"))
+        fork = await session.fork(None, "f")
+        await app.delete_session("s")
+        clock.hours = 72
+        await asyncio.sleep(20)
+        assert isinstance(await (await fork.send("and now?")), Finished)
+        assert list(model.requests[-1].media.values()) == [PNG]
