@@ -18,7 +18,7 @@ from lash.core.model import ModelRequest
 from lash.errors import AttachmentMissing, ProviderError
 
 REFUSED: Final = "the provider refused a request that had it"
-REFUSALS: Final = frozenset({"validation", "unsupported"})
+REFUSALS: Final = frozenset({"validation", "unsupported", "context_overflow"})
 """Kinds of errors that an attachment may be the cause of."""
 
 

@@ -176,15 +176,15 @@ async def test_what_a_tool_attaches_and_the_model_cannot_read_is_told_in_words()
         assert shown(model.requests[1])[2] == ["drawn", told]
 
 
-def picky(request: ModelRequest) -> Say:
-    """A provider that will not have any picture: what was attached was none."""
-    if any("image/png" in parts for parts in shown(request)):
-        raise ProviderError("Could not process image.", kind="validation", status=400)
-    return Say("fine")
-
-
+@pytest.mark.parametrize("kind", ["validation", "unsupported", "context_overflow"])
 @virtual
-async def test_a_picture_that_the_provider_refuses_stops_one_turn_and_is_left_out_of_the_next() -> None:
+async def test_a_picture_that_the_provider_refuses_stops_one_turn_and_is_left_out_of_the_next(kind: str) -> None:
+    def picky(request: ModelRequest) -> Say:
+        """A provider that will not have any picture: what was attached was none, or is too large."""
+        if any("image/png" in parts for parts in shown(request)):
+            raise ProviderError("Could not process image.", kind=kind, status=400)
+        return Say("fine")
+
     model = ScriptedModel(always=picky)
     agent = agent_of(model)
     async with host(memory(), agent) as app:
