@@ -25,7 +25,7 @@ from lash.core.session import NewItem, NewNode, SessionRow, turn_key
 from lash.stores.blobs import reference_of
 from tests.conformance.test_differential import LANES, OWNERS, PAIRS, Numbers, World, compare, state_of
 
-SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 19, 71)
+SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 19, 71, 2011)
 SESSIONS = tuple(f"session:s{number}" for number in range(30))
 LANE = Lane("default", "session", "agent", "")
 KEYS = (None, None, "k1", "k2", "k3")

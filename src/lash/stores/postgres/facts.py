@@ -59,7 +59,7 @@ class Known(LaneBook):
         self.ids: dict[str, int] = {}
         self.chats: dict[int, KeptChat] = {}
         self.specs: dict[int, object] = {}
-        """Of those sessions; what a spec says never changes."""
+        """Of those sessions; forgotten when arguments are replaced."""
         self._resting: dict[int, None] = {}
 
     def settle(self, row: int, columns: Columns) -> None:

@@ -180,6 +180,8 @@ class Writer:
         for chat in picture.chats.values():
             if chat is not None:
                 self.known.keep_chat(chat, picture.facts.stored_spec(chat.row))
+        for row in picture.args:
+            self.known.specs.pop(row, None)
 
     async def close(self) -> None:
         """After the batch under way."""
