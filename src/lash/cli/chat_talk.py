@@ -126,14 +126,16 @@ class Talk:
             await self.session.cancel(CANCELLED)  # it goes on in a new frame, as another turn
 
     async def _pump(self, turn: Turn[Any], queue: Queue) -> None:
-        """Everything that happens in the turn, and in those that go on with it in new frames; then None."""
+        """Everything that happens in the turn, and in those that go on with it in new frames; then None. Inputs are
+        numbered without a gap, so that nothing else was said where this one follows the newest turn that was shown."""
         hint = None if self.worker else asyncio.create_task(self._hint(queue))
         try:
             last: TurnEvent | None = None
-            if self.told is not None and min(await self._unfinished(), default=turn.item) < turn.item:
+            others = self.told is not None and turn.item > self.told + 1
+            if others and min(await self._unfinished(), default=turn.item) < turn.item:
                 queue.put(Told("[another program has a turn in this session; this one is next]"))
             async for event in turn.stream():
-                if last is None:
+                if last is None and others:
                     await self._tell_missed(turn.item, queue)
                 last = event
                 queue.put(event)
