@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from lash.abc.store import Discharge, Enlist, Expire, Prune, Sweep, Unblock
+from lash.abc.store import Count, Discharge, Enlist, Expire, Prune, Sweep, Unblock
 from lash.core.schedule import backoff_ms
 from lash.errors import InfrastructureError
 from lash.limits import (
@@ -41,7 +41,7 @@ class Rounds:
         await self._enlist()
         rounds = [self._renewing(), self._sweeping()]
         if self.driving:
-            rounds.append(self._drive_rounds())
+            rounds += [self._drive_rounds(), self._unblock()]
         self._tasks = [self._loop.create_task(work) for work in rounds]
 
     async def close(self) -> None:
@@ -90,7 +90,6 @@ class Rounds:
     async def _drive_rounds(self) -> None:
         worker = self._worker
         failures = 0
-        await self._unblock()
         while not worker.leases.draining:
             try:
                 await worker.drive()
@@ -115,13 +114,16 @@ class Rounds:
         return min(max(0, due_ms - self._worker.store.now_ms()), SAFETY_POLL_MS) / 1_000
 
     async def _unblock(self) -> None:
-        """This worker's code may be what blocked rows are waiting for."""
+        """This worker's code may be what blocked rows are waiting for. Driving does not wait for it."""
         worker = self._worker
-        for lane, code in worker.served:
-            try:
-                await worker.batcher.write(Unblock(lane, code.code_hash))
-            except InfrastructureError as error:
-                log.error("blocked rows of %s were not looked at: %s", lane.name, error)
+        write = worker.batcher.write
+        try:
+            found = await asyncio.gather(*[write(Unblock(lane, code.code_hash)) for lane, code in worker.served])
+        except InfrastructureError as error:
+            log.error("blocked rows were not looked at: %s", error)
+            return
+        if any(isinstance(verdict, Count) and verdict.ids for verdict in found):
+            worker.leases.poke()
 
     # Leases ------------------------------------------------------------------------------------------------------
 

@@ -219,6 +219,7 @@ async def test_a_lease_that_ran_out_but_was_taken_by_nobody_is_still_good() -> N
 
     one = app_on(store, body, lease_ttl="3s")
     await one.open()
+    await asyncio.sleep(0.1)  # its first look for work is over
     one._opening._rounds._tasks[0].cancel()  # its renewals stop: only its own writes tell
     await one.start(body, id="p")
     row = await row_of(one, "p")
