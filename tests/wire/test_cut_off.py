@@ -143,7 +143,8 @@ def test_who_says_nothing_is_left(
                 error, _ = await error_of(provider, ask(dialect))
             assert (error.kind, error.retryable) == ("timeout", True)
             assert error.partial == ("Zwei Städte: " if heard else "")
-            await asyncio.wait_for(server.hung_up.wait(), 5)
+            if server.asked:  # on a busy machine the time may be over before the request is on its way
+                await asyncio.wait_for(server.hung_up.wait(), 5)
 
     asyncio.run(main())
 
