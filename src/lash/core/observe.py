@@ -9,7 +9,7 @@ turn is told from its beginning (spec sessions 11, 25.1 on ADR 0002).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
@@ -18,6 +18,7 @@ from lash.core.model import NO_USAGE, Usage
 from lash.core.tool import ToolOutput
 from lash.core.turn import Outcome
 from lash.errors import BadCursor
+from lash.limits import TOOLS_AT_ONCE_MAX
 
 MARK_CHARS: Final = 12
 
@@ -63,6 +64,8 @@ class ModelFinished(TurnEvent):
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted(TurnEvent):
+    """The call begins. One of a serial tool waits for those beside it, and then for the serial ones before it."""
+
     call_id: str
     name: str
     arguments: str
@@ -132,6 +135,7 @@ class ToolPicture:
     name: str
     arguments: str
     output: ToolOutput | None = None
+    serial: bool = False
 
 
 @dataclass(slots=True)
@@ -177,20 +181,20 @@ class Seen:
     text: int = 0
     reasoning: int = 0
     done: bool = False
-    started: int = 0
-    """Tools of this call whose start was told."""
+    started: frozenset[int] = frozenset()
+    """Tools of this call whose start was told, by index."""
     finished: frozenset[int] = frozenset()
-    """Tools of this call whose end was told, by index."""
+    """The same of their end."""
     ended: bool = False
     asides: int = -1
     """Those seen so far, in this sitting; -1: none are owed."""
 
     @property
     def cursor(self) -> str:
-        ends = ",".join(str(index) for index in sorted(self.finished))
+        starts, ends = (",".join(map(str, sorted(told))) for told in (self.started, self.finished))
         flags = f"{int(self.done)}{int(self.ended)}"
         place = f"{self.call}.{self.version}.{self.text}.{self.reasoning}"
-        return f"t{self.session}.{self.turn}.{place}.{flags}.{self.started}.{ends}"
+        return f"t{self.session}.{self.turn}.{place}.{flags}.{starts}.{ends}"
 
 
 def mark_of(session_id: str) -> str:
@@ -204,12 +208,12 @@ def seen_of(cursor: object, session_id: str, turn: int | None = None) -> Seen:
     try:
         if not isinstance(cursor, str) or not cursor.startswith("t"):
             raise ValueError
-        session, number, call, version, text, reasoning, flags, started, ends = cursor[1:].split(".")
-        counts = [int(item) for item in (number, call, text, reasoning, started)]
-        finished = frozenset(int(item) for item in ends.split(",") if item)
+        session, number, call, version, text, reasoning, flags, starts, ends = cursor[1:].split(".")
+        counts = [int(item) for item in (number, call, text, reasoning)]
+        started, finished = (frozenset(map(int, filter(None, places.split(",")))) for places in (starts, ends))
         if (
             not counts[0]
-            or min(counts) < 0
+            or min(*counts, *started, *finished) < 0
             or flags not in ("00", "01", "10", "11")
             or len(version) > 64
             or len(session) != MARK_CHARS
@@ -219,7 +223,7 @@ def seen_of(cursor: object, session_id: str, turn: int | None = None) -> Seen:
         raise BadCursor(
             f"{cursor!r} is no cursor. Pass the .cursor of an event of this turn, or None to begin at its beginning."
         ) from None
-    seen = Seen(session, counts[0], counts[1], version, counts[2], counts[3], flags[0] == "1", counts[4], finished)
+    seen = Seen(session, counts[0], counts[1], version, counts[2], counts[3], flags[0] == "1", started, finished)
     if session != mark_of(session_id):
         raise BadCursor(
             f"The cursor {cursor!r} belongs to another session, not to {session_id!r}. Pass the .cursor of an event of "
@@ -242,7 +246,7 @@ def unknown_to(picture: Picture, seen: Seen) -> bool:
     call = picture.calls[seen.call - 1]
     if call.version != seen.version:
         return seen.done  # what was complete may not change
-    return call.done and (seen.text > len(call.text) or seen.started > len(call.tools))
+    return call.done and (seen.text > len(call.text) or max(seen.started, default=-1) >= len(call.tools))
 
 
 def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]:
@@ -255,7 +259,7 @@ def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]
         yield Reset(seen.call, *shown, "the turn ended first", cursor=seen.cursor), seen
     while not seen.ended:
         if 0 < seen.call <= len(picture.calls):
-            for event, after in of_call(picture.calls[seen.call - 1], seen):
+            for event, after in of_call(picture.calls[seen.call - 1], seen, over=seen.call < len(picture.calls)):
                 seen = after
                 yield event, after
         if seen.call >= len(picture.calls):
@@ -272,7 +276,8 @@ def difference(picture: Picture, seen: Seen) -> Iterator[tuple[TurnEvent, Seen]]
 Told: TypeAlias = "Iterator[tuple[TurnEvent, Seen]]"
 
 
-def of_call(call: CallPicture, seen: Seen) -> Told:
+def of_call(call: CallPicture, seen: Seen, over: bool) -> Told:
+    """``over``: the model was asked again since."""
     number = seen.call
     if call.version != seen.version:
         shown = (seen.text, seen.reasoning)
@@ -290,13 +295,40 @@ def of_call(call: CallPicture, seen: Seen) -> Told:
     if call.done and not seen.done:
         seen = replace(seen, done=True)
         yield ModelFinished(number, call.usage, cursor=seen.cursor), seen
-    for tool in call.tools[seen.started :]:
-        seen = replace(seen, started=seen.started + 1)
-        yield ToolStarted(tool.call_id, tool.name, tool.arguments, cursor=seen.cursor), seen
-    for index, tool in enumerate(call.tools):
-        if tool.output is not None and index not in seen.finished:
-            seen = replace(seen, finished=seen.finished | {index})
-            yield ToolFinished(tool.call_id, tool.name, tool.output, cursor=seen.cursor), seen
+    yield from of_tools(call.tools, seen, over)
+
+
+def of_tools(tools: Sequence[ToolPicture], seen: Seen, over: bool) -> Told:
+    """Starts and ends in the order of the work."""
+    for group in groups_of(tools, over):
+        for index, tool in group:
+            if index not in seen.started:
+                seen = replace(seen, started=seen.started | {index})
+                yield ToolStarted(tool.call_id, tool.name, tool.arguments, cursor=seen.cursor), seen
+        for index, tool in group:
+            if tool.output is not None and index not in seen.finished:
+                seen = replace(seen, finished=seen.finished | {index})
+                yield ToolFinished(tool.call_id, tool.name, tool.output, cursor=seen.cursor), seen
+
+
+def groups_of(tools: Sequence[ToolPicture], over: bool) -> list[list[tuple[int, ToolPicture]]]:
+    """The calls that have begun: those side by side, as many as may be at work at once, and then each serial one once
+    all before it have ended. One that has ended has begun, whatever the others did (the turn was halted), and when
+    they are ``over`` all have, also those whose ends are not known elsewhere."""
+
+    def ended(tool: ToolPicture) -> bool:
+        return over or tool.output is not None
+
+    together = [(index, tool) for index, tool in enumerate(tools) if not tool.serial]
+    through = sum(ended(tool) for _, tool in together)
+    begun = TOOLS_AT_ONCE_MAX + through
+    groups = [[item for place, item in enumerate(together) if place < begun or ended(item[1])]]
+    waiting = through < len(together)
+    for index, tool in enumerate(tools):
+        if tool.serial and (ended(tool) or not waiting):
+            groups.append([(index, tool)])
+            waiting = waiting or not ended(tool)
+    return groups
 
 
 def of_asides(picture: Picture, seen: Seen) -> Told:

@@ -18,14 +18,14 @@ from lash.core import codec
 from lash.core.effect import EffectKind, Entry
 from lash.core.ids import child_id, effect_key
 from lash.core.message import Message, Text
-from lash.core.model import ModelReply, ModelRequest, ModelSettings, Usage
+from lash.core.model import ModelRequest, ModelSettings, Usage
 from lash.core.outcome import Failure, line_of
 from lash.core.session import NewItem, process_id_of, session_id_of, turn_key
 from lash.core.turn import Finished, Stopped, Switched
 from lash.errors import InvalidArguments, LashError, ModelUnavailable, StoreUnavailable
 from lash.runtime.agent import Agent
 from lash.runtime.agents import reader_of
-from lash.runtime.modelcall import ModelJob, model_retry, perform_model
+from lash.runtime.modelcall import ModelJob, model_retry, perform_model, replied
 from lash.runtime.outcomes import told
 from lash.runtime.pictures import Place, committed_nodes
 from lash.runtime.receipts import decode_receipt, outcome_json, outcome_of, with_text
@@ -181,7 +181,7 @@ async def ask_model(
     entry = await port.step(f"model {label}", witness, call)
     if entry.failed:
         raise step_failed(entry.payload, port.process_id)
-    reply = ModelReply.of_json(cast("list[object]", codec.decode(entry.payload))[1])
+    _, reply, _ = replied(entry.payload)
     if port.spending is not None:
         port.spending.add({label: (1, reply.usage)})
     if (read := reader_of(asked)) is None:

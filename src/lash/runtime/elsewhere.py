@@ -11,11 +11,11 @@ from typing import Final, cast
 from lash.abc.store import Store
 from lash.core import codec
 from lash.core.effect import Entry, EntryKind
-from lash.core.model import ModelReply
 from lash.core.observe import CallPicture, Picture
 from lash.core.outcome import Failure
 from lash.core.tool import ToolOutput, failed
 from lash.runtime.live import BROKE_OFF, attempt_of, draw_reply
+from lash.runtime.modelcall import replied
 
 PIECES_MAX: Final = 1_000
 """Pieces read at once."""
@@ -63,9 +63,8 @@ class Elsewhere:
         if entry.kind is not EntryKind.STEP or kind not in ("model", "tool"):
             return
         if kind == "model" and not entry.failed:
-            version, plain = cast("list[object]", codec.decode(entry.payload))
             call = CallPicture("")
-            draw_reply(call, cast(str, version), ModelReply.of_json(plain))
+            draw_reply(call, *replied(entry.payload))
             self._recorded.append(call)
             self._streamed.pop(len(self._recorded), None)
         elif kind == "tool":

@@ -7,7 +7,7 @@ run again, so what it shows is always what this run has heard or is hearing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,9 +69,9 @@ class LiveTurn:
         if self.streamed is not None:
             self.streamed(number, version, text, reasoning)
 
-    def replied(self, number: int, version: str, reply: ModelReply) -> None:
+    def replied(self, number: int, version: str, reply: ModelReply, serial: Collection[int]) -> None:
         """The whole answer, as it was recorded."""
-        draw_reply(self.call(number), version, reply)
+        draw_reply(self.call(number), version, reply, serial)
         self.changed()
 
     def tool_done(self, number: int, place: int, output: ToolOutput) -> None:
@@ -128,12 +128,15 @@ def attempt_of(version: str) -> int:
     return int(version.rpartition("-")[2])
 
 
-def draw_reply(call: CallPicture, version: str, reply: ModelReply) -> None:
-    """A call of which the whole answer is known. Of one that was cut off no tool call is made."""
+def draw_reply(call: CallPicture, version: str, reply: ModelReply, serial: Collection[int]) -> None:
+    """A call of which the whole answer is known. Of one that was cut off no tool call is made. ``serial``: which of
+    them wait for the others."""
     call.version, call.text, call.usage, call.done = version, reply.text, reply.usage, True
     call.reasoning = reply.reasoning
     made = reply.calls if reply.stop in ("stop", "tool_use") else ()
-    call.tools = [ToolPicture(item.id, item.name, item.arguments) for item in made]
+    call.tools = [
+        ToolPicture(item.id, item.name, item.arguments, serial=place in serial) for place, item in enumerate(made)
+    ]
 
 
 class LiveTurns:

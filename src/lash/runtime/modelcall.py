@@ -16,6 +16,7 @@ from typing import cast
 from lash.abc.engine import Again, Reply
 from lash.abc.provider import Provider
 from lash.abc.store import BlobStore
+from lash.core import codec
 from lash.core.message import Message
 from lash.core.model import ModelReply, ModelRequest, supported
 from lash.core.observe import Retrying
@@ -60,6 +61,8 @@ class ModelJob:
     token: int
     own: Sequence[Message] = ()
     """Messages of the request that must be shown whole: what the turn was given to work on."""
+    serial: frozenset[str] = frozenset()
+    """Names of the tools whose calls wait for those beside them."""
 
 
 class ModelCall(StepCall):
@@ -77,8 +80,14 @@ class ModelCall(StepCall):
         return outcome
 
 
+def replied(payload: bytes) -> tuple[str, ModelReply, Sequence[int]]:
+    """What the step recorded: the answer's version, the answer, and which of its tool calls wait for the others."""
+    version, plain, *serial = cast("tuple[str, object, list[int]]", codec.decode(payload))
+    return version, ModelReply.of_json(plain), serial[0] if serial else ()
+
+
 async def perform_model(job: ModelJob) -> object:
-    """The step: ``[version, reply]`` as JSON. Raises ``ProviderError``, ``AttachmentMissing``."""
+    """The step, as JSON: see :func:`replied`. Raises ``ProviderError``, ``AttachmentMissing``."""
     step = current()
     version = version_of(job.token, step.attempt)
     if job.live is not None:
@@ -95,7 +104,8 @@ async def perform_model(job: ModelJob) -> object:
             raise
         log.warning("%s was refused and is asked once more without older attachments: %s", request.model, error)
         reply = await answered(job, other, version)
-    return [version, reply.as_json()]
+    serial = [place for place, call in enumerate(reply.calls) if call.name in job.serial]
+    return [version, reply.as_json(), serial] if serial else [version, reply.as_json()]
 
 
 async def answered(job: ModelJob, request: ModelRequest, version: str) -> ModelReply:

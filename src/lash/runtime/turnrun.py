@@ -19,7 +19,7 @@ from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.lease import Fence
 from lash.core.message import Message, Text, encode_message, media_of, part_of, unsound
-from lash.core.model import NO_USAGE, ModelReply, ModelRequest
+from lash.core.model import NO_USAGE, ModelRequest
 from lash.core.observe import Picture
 from lash.core.outcome import Failure
 from lash.core.retry import NO_RETRY
@@ -54,7 +54,7 @@ from lash.runtime.context import Context
 from lash.runtime.contexts import SessionStart, SessionUsage
 from lash.runtime.frames import follow_key
 from lash.runtime.live import LiveTurn
-from lash.runtime.modelcall import ModelCall, ModelJob, model_retry, perform_model
+from lash.runtime.modelcall import ModelCall, ModelJob, model_retry, perform_model, replied
 from lash.runtime.receipts import Answered, Receipt, text_place
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
@@ -323,7 +323,8 @@ class TurnRun:
     async def call_model(self, path: str, request: ModelRequest) -> ModelReplied | ModelFailed:
         number = self.state.model_calls + 1
         running, token = self.running, self.run.fence.token
-        job = ModelJob(running.provider, request, running.blobs, self.live, number, token, self.own)
+        serial = frozenset(tool.name for tool in self.tools.values() if tool.serial)
+        job = ModelJob(running.provider, request, running.blobs, self.live, number, token, self.own, serial)
         witness = codec.digest(f"lash.model/1:{request.model}:{self.start.head}:{len(request.messages)}")
         call = ModelCall(perform_model, (job,), {}, model_retry(self.agent.retry), None, self.run.process_id)
         entry = await self.port.step(path, witness, call)
@@ -331,10 +332,9 @@ class TurnRun:
             failure = Failure.of_json(codec.decode(entry.payload))
             reason: StopCause = "context_overflow" if failure.code == "context_overflow" else "model"
             return ModelFailed(path, reason, failure.code, failure.message)
-        version, plain = cast("list[object]", codec.decode(entry.payload))
-        reply = ModelReply.of_json(plain)
-        self.answered.append(Answered(cast(str, version), reply.usage))
-        self.live.replied(number, cast(str, version), reply)
+        version, reply, serial_calls = replied(entry.payload)
+        self.answered.append(Answered(version, reply.usage))
+        self.live.replied(number, version, reply, serial_calls)
         return ModelReplied(path, reply)
 
     # Tools -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -75,6 +76,87 @@ async def test_the_story_is_the_same_while_it_runs_and_after_its_commit() -> Non
         live = await all_of(turn)
         assert story(live) == STORY
         assert story(await all_of(turn)) == STORY
+
+
+@virtual
+async def test_a_tool_is_said_to_start_when_it_does() -> None:
+    began: dict[str, float] = {}
+    loop = asyncio.get_running_loop()
+
+    @tool
+    async def look(name: str, seconds: float) -> str:
+        """Look."""
+        began[name] = loop.time()
+        await asyncio.sleep(seconds)
+        return name
+
+    serial = tool(name="change", serial=True)(look.function)
+    calls = [
+        ("change", {"name": "c1", "seconds": 2}), ("look", {"name": "l1", "seconds": 9}),
+        ("change", {"name": "c2", "seconds": 1}), ("look", {"name": "l2", "seconds": 4}),
+    ]  # fmt: skip
+    store = memory()
+    agent = agent_of([Say(calls=calls), "done"], tools=[look, serial])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        turn = await (await app.session("s", agent)).send("go")
+        elsewhere = (await other.session("s", agent)).turn(turn.id)
+        here, there = await asyncio.gather(timed(turn, loop), timed(elsewhere, loop))
+        for moment, event in here:
+            if type(event).__name__ == "ToolStarted":
+                name = json.loads(event.arguments)["name"]  # type: ignore[attr-defined]
+                assert abs(moment - began[name]) < 0.2, (name, moment, began)
+        order = [told for told in story([event for _, event in here]) if told[0].startswith("Tool")]
+        assert order == [
+            ("ToolStarted", "call-1-1"), ("ToolStarted", "call-1-3"), ("ToolFinished", "call-1-3"),
+            ("ToolFinished", "call-1-1"), ("ToolStarted", "call-1-0"), ("ToolFinished", "call-1-0"),
+            ("ToolStarted", "call-1-2"), ("ToolFinished", "call-1-2"),
+        ]  # fmt: skip
+        first = [told for told in story([event for _, event in there]) if told[0].startswith("Tool")][:5]
+        assert first == order[:5], "what was recorded elsewhere says it as well"
+        for heard in (here, there):
+            for place, (_, event) in enumerate(heard):
+                rest = story([event for _, event in heard[: place + 1]] + await all_of(turn, event.cursor))
+                assert sorted(rest) == sorted(story([event for _, event in heard])), (place, event)
+
+
+async def timed(turn: Turn[Any], loop: asyncio.AbstractEventLoop) -> list[tuple[float, TurnEvent]]:
+    return [(loop.time(), event) async for event in turn.stream()]
+
+
+@virtual
+async def test_more_tools_than_may_work_at_once_start_one_by_one() -> None:
+    @tool
+    async def wait(number: int) -> int:
+        """Wait."""
+        await asyncio.sleep(10 if number else 1)
+        return number
+
+    agent = agent_of([Say(calls=[("wait", {"number": number}) for number in range(34)]), "done"], tools=[wait])
+    async with host(memory(), agent) as app:
+        loop = asyncio.get_running_loop()
+        heard = await timed(await (await app.session("s", agent)).send("go"), loop)
+        moments = [moment - heard[0][0] for moment, event in heard if type(event).__name__ == "ToolStarted"]
+        assert [sum(moment < limit for moment in moments) for limit in (0.5, 1.5, 15)] == [32, 33, 34]
+
+
+@virtual
+async def test_a_tool_whose_end_is_not_known_elsewhere_is_said_to_have_started_there() -> None:
+    @tool
+    async def think(ctx: lash.Context, seconds: float) -> str:
+        """Think."""
+        await ctx.sleep(seconds)
+        return "so"
+
+    serial = tool(name="decide", serial=True)(think.function)
+    calls = [("decide", {"seconds": 1}), ("think", {"seconds": 2})]
+    store = memory()
+    agent = agent_of([Say(calls=calls), Say("done with it", pause_s=5)], tools=[think, serial])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        turn = await (await app.session("s", agent)).send("go")
+        heard = await all_of((await other.session("s", agent)).turn(turn.id))
+        assert [told for told in story(heard) if told[0] == "ToolStarted"] == [
+            ("ToolStarted", "call-1-1"), ("ToolStarted", "call-1-0"),
+        ]  # fmt: skip
 
 
 @virtual
