@@ -68,11 +68,17 @@ class Finished(Generic[T_co]):
     usage: Usage = NO_USAGE
     """Of the whole turn, as everything below once it is committed."""
     turn_id: str = ""
+    structured: bool = False
+    """Whether the value counts, and not the text: always, where there is one, and also where the answer is None."""
+
+    def __post_init__(self) -> None:
+        if self.value is not None:
+            object.__setattr__(self, "structured", True)
 
     @property
     def output(self) -> T_co:
         """Of the agent's ``output`` type, or the text."""
-        return cast(T_co, self.text if self.value is None else self.value)
+        return cast(T_co, self.value if self.structured else self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +444,7 @@ def control_outcome(outputs: tuple[ToolOutput, ...], typed: bool = False) -> Out
             case None:
                 continue
             case Finish(value):
-                return Finished(value) if isinstance(value, str) and not typed else Finished("", value)
+                return Finished(value) if isinstance(value, str) and not typed else Finished("", value, structured=True)
             case Fail(failure):
                 return Stopped("tool", failure.message, failure.code)
             case SwitchFrame():

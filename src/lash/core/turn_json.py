@@ -82,7 +82,7 @@ def outcome_json(outcome: Outcome) -> list[object]:
     """A short tagged list."""
     match outcome:
         case Finished(text, value):
-            return ["finished", text, value]
+            return ["finished", text, value] if outcome.structured else ["finished", text]
         case Stopped(reason, message, code, text):
             return ["stopped", reason, message, code, text]
         case Switched(frame):
@@ -93,8 +93,8 @@ def outcome_of(plain: Sequence[object]) -> Outcome:
     """The inverse. Raises ``ValueError`` for what no outcome was written as."""
     tag, *rest = plain
     if tag == "finished":
-        text, value = rest
-        return Finished(cast(str, text), value)
+        text, *value = rest
+        return Finished(cast(str, text), value[0] if value else None, structured=bool(value))
     if tag == "stopped":
         reason, message, code, text = cast("list[str]", rest)
         return Stopped(cast(StopCause, reason), message, code, text)

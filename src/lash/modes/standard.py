@@ -60,7 +60,7 @@ class Standard:
         outcome: Outcome = Finished(text)
         if self._read_output is not None:
             try:
-                outcome = Finished(text, self._read_output(text))
+                outcome = Finished(text, self._read_output(text), structured=True)
             except ValueError as error:
                 if state.refused + 1 >= OUTPUT_TRIES_MAX:
                     told = f"The model's final answer did not fit the output type {OUTPUT_TRIES_MAX} times: {error}"

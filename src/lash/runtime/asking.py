@@ -22,13 +22,14 @@ from lash.core.model import ModelRequest, ModelSettings, Usage
 from lash.core.outcome import Failure, line_of
 from lash.core.session import NewItem, process_id_of, session_id_of, turn_key
 from lash.core.turn import Finished, Stopped, Switched
+from lash.core.turn_json import outcome_json, outcome_of
 from lash.errors import InvalidArguments, LashError, ModelUnavailable, StoreUnavailable
 from lash.runtime.agent import Agent
 from lash.runtime.agents import reader_of
 from lash.runtime.modelcall import ModelJob, model_retry, perform_model, replied
 from lash.runtime.outcomes import told
 from lash.runtime.pictures import Place, committed_nodes
-from lash.runtime.receipts import decode_receipt, outcome_json, outcome_of, with_text
+from lash.runtime.receipts import decode_receipt, with_text
 from lash.runtime.session import opened_place, refusal, said, session_spec
 from lash.runtime.shapes import decoded
 from lash.runtime.spending import Spending

@@ -19,7 +19,7 @@ from lash.runtime.shapes import Shape, decoded
 def told(outcome: Outcome, shape: Shape, usage: Usage, turn_id: str) -> Finished[Any] | Stopped:
     """Of a turn that has ended for good. Raises ``InvalidValue`` when its answer does not fit the type any more."""
     assert not isinstance(outcome, Switched)
-    if isinstance(outcome, Finished) and outcome.value is not None:
+    if isinstance(outcome, Finished) and outcome.structured:
         value = decoded(shape, codec.encode(outcome.value, "answer"), f"answer of turn {turn_id}")
         outcome = replace(outcome, value=value)
     return replace(outcome, usage=usage, turn_id=turn_id)

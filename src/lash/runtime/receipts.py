@@ -6,15 +6,15 @@ A text that stands in the history is named there by its node, and is not stored 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
 from lash.core import codec
-from lash.core.message import Message, decode_message, message_json, message_of
+from lash.core.message import Message, decode_message
 from lash.core.model import NO_USAGE, Usage
 from lash.core.session import Node
-from lash.core.tool import SwitchFrame
-from lash.core.turn import Finished, Outcome, StopCause, Stopped, Switched
+from lash.core.turn import Finished, Outcome
+from lash.core.turn_json import outcome_json, outcome_of
 from lash.runtime.spending import Spending, Spent, spent_json, spent_of
 
 
@@ -53,10 +53,16 @@ class Receipt:
         spending.add(self.spent)
         return spending.models
 
+    def _kept(self) -> Outcome:
+        """Without what stands in a node."""
+        if not self.text_node or not isinstance(self.outcome, Finished):
+            return self.outcome
+        return replace(self.outcome, text="", value=None if self.parsed else self.outcome.value)
+
     def encode(self) -> bytes:
         return codec.encode(
             [
-                outcome_json(self.outcome, bool(self.text_node), self.parsed),
+                outcome_json(self._kept()),
                 self.usage.as_json(),
                 self.model,
                 self.model_calls,
@@ -93,7 +99,7 @@ def with_text(receipt: Receipt, nodes: Sequence[Node]) -> Outcome:
     for node in nodes:
         if node.number == receipt.text_node:
             text = decode_message(node.body).text
-            return Finished(text, read_json(text) if receipt.parsed else outcome.value)
+            return replace(outcome, text=text, value=read_json(text) if receipt.parsed else outcome.value)
     return outcome
 
 
@@ -116,23 +122,3 @@ def read_json(text: str) -> object:
         return codec.decode(bare.strip().encode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({error})") from None
-
-
-def outcome_json(outcome: Outcome, without_text: bool = False, without_value: bool = False) -> list[object]:
-    match outcome:
-        case Finished(text, value):
-            return ["finished", "" if without_text else text, None if without_value else value]
-        case Stopped(reason, message, code, text):
-            return ["stopped", reason, message, code, text]
-        case Switched(frame):
-            return ["switched", frame.name, frame.task, [message_json(message) for message in frame.seeds]]
-
-
-def outcome_of(plain: Sequence[object]) -> Outcome:
-    if plain[0] == "finished":
-        return Finished(cast(str, plain[1]), plain[2])
-    if plain[0] == "stopped":
-        reason, message, code, text = cast("list[str]", plain[1:])
-        return Stopped(cast(StopCause, reason), message, code, text)
-    seeds = tuple(message_of(item) for item in cast("list[object]", plain[3]))
-    return Switched(SwitchFrame(cast(str, plain[1]), cast(str, plain[2]), seeds))

@@ -441,7 +441,7 @@ class TurnRun:
             if value != self.start.states.get(name)
         ]
         place = text_place(outcome, said)
-        parsed = place is not None and isinstance(outcome, Finished) and self.running.output is not None
+        parsed = place is not None and isinstance(outcome, Finished) and outcome.structured
         receipt = Receipt(
             outcome,
             state.usage + self.spending.untold(),

@@ -162,8 +162,9 @@ class DirectPort:
         turn_id = f"{session or self.process_id + '.' + str(self.next_ordinal())}/1"
         if isinstance(output, Stopped):
             return output
-        text, value = (output, None) if isinstance(output, str) else ("", output)
-        return Finished(text, value, turn_id=turn_id)
+        if isinstance(output, str):
+            return Finished(output, turn_id=turn_id)
+        return Finished("", output, turn_id=turn_id, structured=True)
 
     async def ask_model(
         self, model: str | tuple[Provider, str], prompt: str, instructions: str, output: object,

@@ -338,7 +338,7 @@ FRAME = SwitchFrame("billing", "send the bill", (note("he lives in Rome", "lash"
 CONTROLS = {
     "text": (Finish("sold"), Finished("sold")),
     "value": (Finish({"price": 7}), Finished("", {"price": 7})),
-    "nothing": (Finish(None), Finished("", None)),
+    "nothing": (Finish(None), Finished("", None, structured=True)),
     "fail": (Fail(Failure("execution", "sold_out", "none is left")), Stopped("tool", "none is left", "sold_out")),
     "frame": (FRAME, Switched(FRAME)),
 }

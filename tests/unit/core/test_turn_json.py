@@ -73,7 +73,8 @@ def test_every_state_a_turn_comes_to_is_read_back_equal(world: World) -> None:
 
 
 OUTCOMES: dict[str, tuple[Outcome, str]] = {
-    "text": (Finished("on its way"), '["finished","on its way",null]'),
+    "text": (Finished("on its way"), '["finished","on its way"]'),
+    "nothing is a value": (Finished("", structured=True), '["finished","",null]'),
     "value": (Finished("", {"a": [1]}), '["finished","",{"a":[1]}]'),
     "false is a value": (Finished("no", False), '["finished","no",false]'),
     "stopped": (Stopped("limit", "enough", "tokens", "so f"), '["stopped","limit","enough","tokens","so f"]'),

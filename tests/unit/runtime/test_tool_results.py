@@ -182,3 +182,30 @@ async def test_a_summary_is_text_whatever_the_output_type_is() -> None:
         last = await (await session.send("And now?"))
         assert isinstance(last, Finished)
         assert last.output == Answer("Bonn")
+
+
+@virtual
+async def test_an_answer_of_nothing_is_nothing_and_not_its_text() -> None:
+    """From a model, from a tool, for whoever awaits, watches, asks later, or runs the agent in a process."""
+
+    @lash.tool
+    def find_nothing() -> Finish:
+        """Find nothing."""
+        return Finish(None)
+
+    lines = ["null", Say(calls=[("find_nothing", {})]), "null"]
+    agent = agent_of(lines, tools=[find_nothing], output=Answer | None)
+    async with host(memory(), agent) as app:
+
+        @app.process
+        async def ask(ctx: lash.Context) -> bool:
+            return (await ctx.run(agent, "go")).output is None
+
+        session = await app.session("s", agent)
+        for number in (1, 2):
+            turn = await session.send("go")
+            assert (await turn).output is None
+            (end,) = [event async for event in turn.stream() if isinstance(event, lash.Committed)]
+            assert end.outcome == await session.turn(number)
+            assert end.outcome.structured
+        assert await (await app.start(ask))
