@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -99,6 +100,7 @@ class Terminal:
             os.execve(sys.executable, [sys.executable, "-m", "lash.cli.main", *arguments], environment)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
         self._read = 0
         self._open = True
 
@@ -136,7 +138,7 @@ class Terminal:
             except OSError:  # how Linux tells that the other end is gone
                 data = b""
             self._open = bool(data)
-            self.text += data.decode("utf-8", "replace").replace("\r\n", "\n")
+            self.text = (self.text + self._decoder.decode(data)).replace("\r\n", "\n")
         return self._open
 
 
