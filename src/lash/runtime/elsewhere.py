@@ -6,19 +6,22 @@ whoever looks asks afterwards whether the turn is still at work, and only then b
 
 from __future__ import annotations
 
+import re
 from typing import Final, cast
 
 from lash.abc.store import Store
 from lash.core import codec
 from lash.core.effect import Entry, EntryKind
 from lash.core.observe import CallPicture, Picture
-from lash.core.outcome import Failure
-from lash.core.tool import ToolOutput, failed
 from lash.runtime.live import BROKE_OFF, attempt_of, draw_reply
 from lash.runtime.modelcall import replied
+from lash.runtime.toolcall import output_of
 
 PIECES_MAX: Final = 1_000
 """Pieces read at once."""
+STEP: Final = re.compile(r"model (\d+)\Z|tool (\d+)\.(\d+) ")
+"""Steps of a turn by their paths. A tool that takes a ``lash.Context`` has steps of its own beside them, with other
+names: a model that it asks is named ``provider:model``."""
 
 
 class Elsewhere:
@@ -57,23 +60,22 @@ class Elsewhere:
         return call
 
     def _read_entry(self, entry: Entry) -> None:
-        kind, _, rest = entry.name.partition(" ")
-        if entry.kind is EntryKind.ATTEMPT and kind == "model":
-            self._failed[int(rest)] = entry.attempt
-        if entry.kind is not EntryKind.STEP or kind not in ("model", "tool"):
+        path = STEP.match(entry.name)
+        if path is None or entry.kind not in (EntryKind.STEP, EntryKind.ATTEMPT):
             return
-        if kind == "model" and not entry.failed:
-            call = CallPicture("")
-            draw_reply(call, *replied(entry.payload))
-            self._recorded.append(call)
+        model, call, place = path.groups()
+        if entry.kind is EntryKind.ATTEMPT:
+            if model is not None:
+                self._failed[int(model)] = entry.attempt
+        elif model is None:
+            tools = self._recorded[int(call) - 1].tools if int(call) <= len(self._recorded) else []
+            if int(place) < len(tools):
+                tools[int(place)].output = output_of(entry)
+        elif not entry.failed:
+            picture = CallPicture("")
+            draw_reply(picture, *replied(entry.payload))
+            self._recorded.append(picture)
             self._streamed.pop(len(self._recorded), None)
-        elif kind == "tool":
-            number, _, index = rest.partition(" ")[0].partition(".")
-            plain = codec.decode(entry.payload)
-            output = failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
-            tools = self._recorded[int(number) - 1].tools if int(number) <= len(self._recorded) else []
-            if int(index) < len(tools):
-                tools[int(index)].output = output
 
     async def _read_pieces(self) -> int:
         """How many there were."""

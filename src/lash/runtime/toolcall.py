@@ -20,6 +20,7 @@ from typing import Any, Final
 from lash.abc.plugin import Abort, Answer, Deny, Notify, Plugin, ReplaceArguments, Say
 from lash.abc.tool import AnyTool, ToolContext
 from lash.core import codec
+from lash.core.effect import Entry
 from lash.core.ids import child_id
 from lash.core.message import Message, Text, ToolCall, part_json
 from lash.core.outcome import Failure, failure_of, line_of, text_of
@@ -86,6 +87,12 @@ async def kept_output(job: ToolJob, output: ToolOutput) -> object:
         return output.as_json()
     message = f"The tool was carried out, but an attachment of its result {why}"
     return failed(Failure("execution", code, message)).as_json()
+
+
+def output_of(entry: Entry) -> ToolOutput:
+    """What the step recorded."""
+    plain = codec.decode(entry.payload)
+    return failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
 
 
 async def run_tool(job: ToolJob, perform: Callable[[dict[str, Any]], Any]) -> ToolOutput:

@@ -24,7 +24,7 @@ from lash.core.observe import Picture
 from lash.core.outcome import Failure
 from lash.core.retry import NO_RETRY
 from lash.core.session import ItemKind, NewItem, NewNode, session_id_of
-from lash.core.tool import SwitchFrame, ToolOutput, failed
+from lash.core.tool import SwitchFrame, ToolOutput
 from lash.core.turn import (
     AtBoundary,
     CallModel,
@@ -58,7 +58,7 @@ from lash.runtime.modelcall import ModelCall, ModelJob, model_retry, perform_mod
 from lash.runtime.receipts import Answered, Receipt, text_place
 from lash.runtime.spending import Spending
 from lash.runtime.steps import StepCall
-from lash.runtime.toolcall import ToolJob, beside, kept_output, perform_tool, run_tool
+from lash.runtime.toolcall import ToolJob, beside, kept_output, output_of, perform_tool, run_tool
 
 SUMMARISE = (
     "Write a summary of this conversation so far, for yourself: you will go on with it and nothing else. Keep every "
@@ -466,12 +466,6 @@ class TurnRun:
 async def note_intent(job: ToolJob) -> int:
     """The lease under which a call that may happen only once is about to be made."""
     return job.token()
-
-
-def output_of(entry: Entry) -> ToolOutput:
-    """Of a tool call, as it was recorded."""
-    plain = codec.decode(entry.payload)
-    return failed(Failure.of_json(plain)) if entry.failed else ToolOutput.of_json(plain)
 
 
 def message_of_item(item: Taken, steered: bool) -> Message:

@@ -160,6 +160,28 @@ async def test_a_tool_whose_end_is_not_known_elsewhere_is_said_to_have_started_t
 
 
 @virtual
+async def test_what_a_tool_asks_a_model_is_no_part_of_the_story_elsewhere() -> None:
+    slow = ProviderError("Slow down", kind="rate_limit", retryable=True)
+    other_model = ScriptedModel([slow, Say("nobody hears this", pause_s=1)])
+
+    @tool
+    async def think(ctx: lash.Context) -> str:
+        """Think."""
+        answer = await ctx.model((other_model, "test"), "what now?")
+        await ctx.sleep(3)
+        return answer.text
+
+    store = memory()
+    agent = agent_of([Say(calls=[("think", {})]), Say("done with it", pause_s=5)], tools=[think])
+    async with host(store, agent) as app, host(store, agent, worker=False) as other:
+        turn = await (await app.session("s", agent)).send("go")
+        heard = story(await all_of((await other.session("s", agent)).turn(turn.id)))
+        assert [told for told in heard if not told[0].startswith("Tool")] == [
+            ("ModelFinished",), ("TextDelta", "done with it"), ("ModelFinished",), ("Committed",),
+        ]  # fmt: skip
+
+
+@virtual
 async def test_text_is_told_the_moment_it_is_written() -> None:
     agent = agent_of([Say("one two three four", pause_s=1)])
     async with host(memory(), agent) as app:
