@@ -18,7 +18,7 @@ from lash.core.session import TurnRecord
 from lash.core.turn import Outcome
 from lash.errors import InfrastructureError, RuntimeNotOpen, SessionDeleted, TurnUnknown
 from lash.limits import SAFETY_POLL_MS
-from lash.runtime.pictures import Place, find_item, record_of
+from lash.runtime.pictures import ENDED, Place, find_item, record_of
 from lash.runtime.watch import Hub
 
 REMEMBERED: Final = 1_024
@@ -123,7 +123,7 @@ class TurnWaits:
             place = Place(awaited.row, awaited.process_id)
             try:
                 item = await find_item(self._store, place, awaited.item)
-                if item.state in ("done", "cancelled"):
+                if item.state in ENDED:
                     record = await record_of(self._store, place, item)
                     self.settled(awaited.process_id, awaited.row, (awaited.item,), record)
             except (SessionDeleted, TurnUnknown) as error:
