@@ -97,7 +97,7 @@ ATTACHMENT_GRACE_MS: Final = 24 * 3_600 * 1_000
 PENDING_ITEMS_MAX: Final = 10_000
 """Items of a session nobody has worked on yet: more is a sender in a loop."""
 EVENTS_KEPT_MAX: Final = 2_048
-"""Events of one turn kept for observers that come late; who is further behind is told of a gap."""
+"""Words of plugins and retries of one turn, kept for observers that are behind; those further behind miss them."""
 STREAM_PAUSE_MS: Final = 10
 """Between two pieces of streamed text that are kept for observers in other OS processes, for each turn that has some
 to keep: a worker keeps some hundred a second, whatever it streams, until the longest pause is reached."""

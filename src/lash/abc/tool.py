@@ -188,7 +188,7 @@ class Tool(Generic[P, R]):
     arguments: Arguments
     effect: Effect = "idempotent"
     serial: bool = False
-    """Not at the same time as other serial tools of one answer."""
+    """Its calls wait for those beside them, and then for one another."""
     retry: Retry | None = None
     timeout_ms: int | None = None
     of_class: bool = False
@@ -349,7 +349,7 @@ def tool(function: Any = None, /, **options: Any) -> Any:
 
     A first parameter annotated ``lash.ToolContext`` gets the call's context, one annotated ``lash.Context`` makes the
     tool part of the session's own recorded code. A decorated method is a tool of each object: ``tools=[shop.find]``.
-    ``effect``: what a crash in the middle may do, see docs/tools.md. ``serial``: not together with other serial tools.
+    ``effect``: what a crash in the middle may do, see docs/tools.md. ``serial``: not beside other calls.
     ``retry``: which errors are tried again. ``timeout``: of an attempt. Raises ``InvalidAgent``.
     """
     if unknown := [name for name in options if name not in OPTIONS]:

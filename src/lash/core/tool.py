@@ -55,9 +55,7 @@ class SwitchFrame:
         if not isinstance(self.name, str) or not isinstance(self.task, str):
             raise InvalidValue(f"A frame has a name and a task in words, not {line_of((self.name, self.task))}.")
         if self.seeds and (problem := unsound(self.seeds)) is not None:
-            raise InvalidValue(
-                f"The seeds of frame {self.name!r} can begin no context: {problem}. Nothing was written."
-            )
+            raise InvalidValue(f"The seeds of frame {self.name!r} can begin no context: {problem}.")
 
 
 @dataclass(frozen=True, slots=True)
