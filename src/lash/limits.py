@@ -54,6 +54,8 @@ SAFETY_POLL_MS: Final = 5_000
 """The slow look that stands behind every notice, in case one is lost."""
 REPLAY_SLICE: Final = 500
 """Replies delivered to one body before the worker's loop gets a turn."""
+SUPERVISED_MAX: Final = 256
+"""Workers under one supervisor: far beyond the cores of any machine."""
 PRUNE_PAGE: Final = 500
 """Processes deleted in one transaction."""
 PRUNE_BLOBS_PAGE: Final = 32

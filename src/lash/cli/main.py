@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from lash.cli import exits
+from lash.limits import SUPERVISED_MAX
 
 CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 """What typer raises for wrong use: click's own class, or that of the click inside newer typers."""
@@ -85,7 +86,9 @@ def dev(target: TargetArgument, url: OwnUrl = None, verbose: Verbose = False, as
 @app.command()
 def worker(
     target: TargetArgument,
-    processes: Annotated[int, typer.Option("--processes", "-n", min=1, max=256, help="Workers to keep alive.")] = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", "-n", min=1, max=SUPERVISED_MAX, help="Workers to keep alive.")
+    ] = 1,
     url: OwnUrl = None,
     verbose: Verbose = False,
     as_json: Json = False,

@@ -26,8 +26,6 @@ from lash.errors import UsageError
 from lash.runtime.runtime import Runtime
 from lash.runtime.standalone import SIGNALS
 
-PROCESSES_MAX: Final = 256
-"""Workers under one supervisor: far beyond the cores of any machine."""
 STEADY_S: Final = 10.0
 """A worker that served this long was well: its next crash counts as the first."""
 PAUSE_MAX_MS: Final = 30_000

@@ -231,19 +231,6 @@ Chunk: TypeAlias = TextDelta | ReasoningDelta | CallDelta | ModelReply
 """What a provider's stream yields; the last item, and only the last, is the ``ModelReply``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try of a model call, told by what the provider said and nothing else."""
-
-    number: int
-    outcome: Literal["completed", "failed", "cut"]
-    model: str = ""
-    reply_id: str = ""
-    code: str = ""
-    message: str = ""
-    usage: Usage = NO_USAGE
-
-
 def supported(request: ModelRequest) -> ProviderError | None:
     """Why this request cannot be asked of its model, before anybody is asked; None if it can."""
     settings, info = request.settings, request.info

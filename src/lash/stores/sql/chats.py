@@ -82,13 +82,6 @@ class Chat:
             self.usage or None,
         )
 
-    @property
-    def is_changed(self) -> bool:
-        return bool(
-            self.columns() != self.stored or self.added or self.changed or self.nodes or self.records or self.refs
-            or self.pieces or self.cleared
-        )  # fmt: skip
-
     def fill(self, stored: Iterable[Item]) -> None:
         """``stored``: the unfinished items as they stand in the table, in order."""
         found = {item.number: self.changed.get(item.number, item) for item in stored} | self.added
