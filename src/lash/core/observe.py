@@ -77,6 +77,8 @@ class ToolFinished(TurnEvent):
     call_id: str
     name: str
     output: ToolOutput
+    """While the turn is at work, all the tool returned; once it is committed, what stands in the history of that: the
+    content, and the code and message of a failure."""
 
 
 @dataclass(frozen=True, slots=True)

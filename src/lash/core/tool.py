@@ -6,6 +6,7 @@ of it: a failed call is a result the model reads, never an end of the turn (spec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
@@ -153,9 +154,22 @@ class ToolOutput:
         return ToolResult(call.id, call.name, self.content, self.failure is not None)
 
 
+FAILED: Final = re.compile(r"\[failed: ([^\]\s]+)\] (.*)", re.DOTALL)
+
+
 def failed(failure: Failure) -> ToolOutput:
     """A failed call as the model reads it."""
     return ToolOutput((Text(f"[failed: {failure.code}] {failure.message}"),), failure=failure)
+
+
+def output_in(result: ToolResult) -> ToolOutput:
+    """What is known of a call by what stands in the history: not its value, nor the class of its failure."""
+    if not result.failed:
+        return ToolOutput(result.content)
+    text = " ".join(part.text for part in result.content if isinstance(part, Text))
+    found = FAILED.fullmatch(text)
+    code, message = ("failed", text) if found is None else found.groups()
+    return ToolOutput(result.content, failure=Failure("execution", code, message))
 
 
 def listed(plain: object) -> Sequence[object]:

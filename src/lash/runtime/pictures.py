@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from lash.abc.store import Store
-from lash.core.message import Message, Reasoning, Text, ToolResult, decode_message
+from lash.core.message import Message, Reasoning, ToolResult, decode_message
 from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture, TurnEvent, difference, mark_of
-from lash.core.outcome import Failure
 from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
-from lash.core.tool import ToolOutput
+from lash.core.tool import output_in
 from lash.core.turn import Stopped, Switched
 from lash.errors import SessionDeleted, TurnUnknown
 from lash.limits import SAFETY_POLL_MS
@@ -153,7 +152,7 @@ def draw_answer(call: CallPicture, message: Message, following: Message | None) 
             results[part.call_id] = part
     for item in message.calls:
         result = results.get(item.id)
-        output = None if result is None else output_of(result)
+        output = None if result is None else output_in(result)
         call.tools.append(ToolPicture(item.id, item.name, item.arguments, output))
 
 
@@ -170,8 +169,3 @@ def never_sent(process_id: str, item: int) -> TurnUnknown:
         session_id=name,
         item=item,
     )
-
-
-def output_of(result: ToolResult) -> ToolOutput:
-    text = " ".join(part.text for part in result.content if isinstance(part, Text))
-    return ToolOutput(result.content, failure=Failure("execution", "failed", text) if result.failed else None)

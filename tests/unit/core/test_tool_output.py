@@ -10,7 +10,7 @@ from hypothesis import given
 from lash.core import codec
 from lash.core.message import Media, Message, Text, ToolCall, ToolResult, user
 from lash.core.outcome import Failure
-from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput, failed
+from lash.core.tool import Fail, Finish, SwitchFrame, ToolOutput, failed, output_in
 from lash.errors import InvalidValue
 from tests.unit.core.turnkit import OUTPUTS
 
@@ -111,3 +111,26 @@ def test_what_a_result_cannot_be_made_of_is_said_where_it_is_made(make: Any, say
 def test_a_list_of_parts_or_messages_will_do() -> None:
     made: Any = ToolOutput
     assert made([Text("a")], say=[user("b")]) == ToolOutput((Text("a"),), say=(user("b"),))
+
+
+FAILURES = [
+    Failure("execution", "fire", "the printer is on fire"),
+    Failure("timeout", "timeout", "it took\ntwo lines [and a bracket]"),
+    Failure("execution", "empty", ""),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
+def test_of_a_failure_the_history_tells_code_and_message(failure: Failure) -> None:
+    call = ToolCall("c1", "print", "{}")
+    found = output_in(failed(failure).result(call))
+    assert found.failure is not None
+    assert (found.failure.code, found.failure.message) == (failure.code, failure.message)
+    assert found.content == failed(failure).content
+
+
+def test_a_failed_result_in_words_of_its_own_is_told_with_them() -> None:
+    call = ToolCall("c1", "print", "{}")
+    own = ToolOutput((Text("no paper"), Text("and no ink")), failure=Failure("execution", "paper", "out"))
+    assert output_in(own.result(call)).failure == Failure("execution", "failed", "no paper and no ink")
+    assert output_in(ToolOutput((Text("[failed: not] this"),)).result(call)).failure is None
