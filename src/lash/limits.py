@@ -96,8 +96,6 @@ ATTACHMENT_BYTES_MAX: Final = 32 * 1024 * 1024
 """One attachment: what providers take at most, and what fits into memory several times."""
 ATTACHMENT_GRACE_MS: Final = 24 * 3_600 * 1_000
 """An attachment of which no session speaks stays this long after it was stored last: time to send it."""
-PENDING_ITEMS_MAX: Final = 10_000
-"""Items of a session nobody has worked on yet: more is a sender in a loop."""
 EVENTS_KEPT_MAX: Final = 2_048
 """Words of plugins and retries of one turn, kept for observers that are behind; those further behind miss them."""
 STREAM_PAUSE_MS: Final = 10

@@ -121,11 +121,10 @@ class Committed(TurnEvent):
 class Gap(TurnEvent):
     """What followed the cursor cannot be told any more: forget what was shown of this turn; it is told anew.
 
-    ``trimmed``: the observer was too far behind. ``unavailable``: the turn is not what it was (a restored backup, or
-    a cursor from ahead of it).
+    ``unavailable``: the turn is not what it was (a restored backup, or a cursor from ahead of it).
     """
 
-    reason: Literal["trimmed", "unavailable"]
+    reason: Literal["unavailable"]
 
 
 # Pictures ----------------------------------------------------------------------------------------------------------

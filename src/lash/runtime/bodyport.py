@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -114,6 +115,7 @@ class BodyPort:
         self._scope = scope_of(record.id, record.generation)
         self.spending: Spending | None = None
         """Of a turn: where what its tools spend is counted."""
+        self._within = ""
 
     @property
     def scope(self) -> str:
@@ -149,8 +151,14 @@ class BodyPort:
             raise NotInProcess("A session goes on by itself, turn after turn: there is no continue_as_new in a tool.")
         return self._process
 
+    def within(self, path: str) -> BodyPort:
+        """This one, for the code of a tool: the names of its steps say whose they are, and are none of the turn's."""
+        port = copy.copy(self)
+        port._within = f"in {path} "
+        return port
+
     def step(self, name: str, witness: str, call: StepCall) -> Awaitable[Entry]:
-        request = self._run.request(EffectKind.STEP, name, witness, None, call)
+        request = self._run.request(EffectKind.STEP, self._within + name, witness, None, call)
         call.key = effect_key(self._scope, request.effect.ordinal)
         return request
 

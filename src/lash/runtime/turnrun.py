@@ -376,7 +376,8 @@ class TurnRun:
             lambda: self.run.fence.token, self.run.fence.row,
         )  # fmt: skip
         if tool is not None and tool.in_body:
-            output = await run_tool(job, lambda arguments: tool.invoke(Context(self.port), arguments))
+            ctx = Context(self.port.within(effect.path))
+            output = await run_tool(job, lambda arguments: tool.invoke(ctx, arguments))
             if not output.media:
                 return output
             return output_of(await self.step(f"{effect.path} attachments", "", kept_output, (job, output)))

@@ -168,6 +168,7 @@ async def test_what_a_tool_asks_a_model_is_no_part_of_the_story_elsewhere() -> N
     async def think(ctx: lash.Context) -> str:
         """Think."""
         answer = await ctx.model((other_model, "test"), "what now?")
+        await ctx.step(len, "a step of its own", name="model 2")
         await ctx.sleep(3)
         return answer.text
 
