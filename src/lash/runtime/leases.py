@@ -152,7 +152,8 @@ class Leases:
         held = set(verdict.fences)
         for kept in list(self.kept.values()):
             if kept.lease.fence not in held and not kept.leaving:
-                self.lost(kept, LeaseLost(f"Process {kept.lease.process_id!r} was taken over, or deleted."))
+                told = f"Process {kept.lease.process_id!r} was taken over by another worker, or deleted."
+                self.lost(kept, LeaseLost(told))
         for fence in held:
             if fence.row not in self.kept:  # a claim whose answer was lost
                 self.batcher.submit(Release(fence), lambda verdict: None)
