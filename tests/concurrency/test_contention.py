@@ -145,6 +145,10 @@ def test_a_cancel_and_an_end_that_meet_leave_one_outcome(database: Database) -> 
         async with contenders(database) as stores:
             ids = [f"p{number}" for number in range(count)]
             fences = await leased(stores[0], "w", ids)
+            warm = await leased(stores[0], "w", ["warm"])
+            for store in stores[1:]:  # the first cancel of a connection prepares its statements, and would be late
+                await store.write([Cancel("warm", "stop")])
+            await do(stores[0], Finish(warm[0], Completed(b"1")), Done)
             ends = [a_moment_later(chance, 20, do(stores[0], Finish(fence, Completed(b"1")), Done)) for fence in fences]
             cancels = [
                 a_moment_later(chance, 20, stores[1 + place % 3].write([Cancel(process_id, "stop")]))
