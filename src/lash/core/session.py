@@ -33,6 +33,8 @@ ItemKind: TypeAlias = Literal["input", "wake", "command"]
 Delivery: TypeAlias = Literal["next_turn", "earliest_boundary"]
 ItemState: TypeAlias = Literal["pending", "taken", "done", "cancelled"]
 """``taken``: a turn has it, and will commit it or be run again with it."""
+ITEM_OVER: Final = ("done", "cancelled")
+"""States of an item whose turn is over."""
 
 
 class NewNode(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from lash.abc.store import Store
 from lash.core.message import Message, Reasoning, ToolResult, decode_message
 from lash.core.observe import CallPicture, Committed, Picture, Seen, ToolPicture, TurnEvent, difference, mark_of
-from lash.core.session import Item, Node, SessionRow, TurnRecord, session_id_of
+from lash.core.session import ITEM_OVER, Item, Node, SessionRow, TurnRecord, session_id_of
 from lash.core.tool import output_in
 from lash.core.turn import Stopped, Switched
 from lash.errors import SessionDeleted, TurnUnknown
@@ -40,8 +40,6 @@ class Watched(Protocol):
     def lives(self) -> LiveTurns: ...
 
 
-ENDED: Final = ("done", "cancelled")
-"""States of an item whose turn is over."""
 CLOSED: Final = Receipt(Stopped("cancelled", "The session was closed before this input was worked on.", "closed"))
 
 
@@ -73,7 +71,7 @@ async def observe(
                     live = None
                 if live is not None and here:
                     picture, away = live.picture, None
-                elif found.state in ENDED:
+                elif found.state in ITEM_OVER:
                     picture = await drawn(opened.store, place, found)
                 elif read is not None and read.turn == found.turn:
                     picture = read  # also of a turn that was parked here: it may be at work elsewhere by now
@@ -96,7 +94,7 @@ async def find_item(store: Store, place: Place, item: int) -> Item:
     """The item. One that is not done when its session ends is as if it had been withdrawn. Raises ``SessionDeleted``,
     and ``TurnUnknown`` for what was not accepted: whatever was, is there for whoever asks after that."""
     found = await store.items(place.row, (item,))
-    if found and found[0].state in ENDED:
+    if found and found[0].state in ITEM_OVER:
         return found[0]
     (row,) = await store.sessions((place.process_id,))
     if not isinstance(row, SessionRow):

@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from lash.abc.store import Store
-from lash.core.session import TurnRecord
+from lash.core.session import ITEM_OVER, TurnRecord
 from lash.core.turn import Outcome
 from lash.errors import InfrastructureError, RuntimeNotOpen, SessionDeleted, TurnUnknown
 from lash.limits import SAFETY_POLL_MS
-from lash.runtime.pictures import ENDED, Place, find_item, record_of
+from lash.runtime.pictures import Place, find_item, record_of
 from lash.runtime.watch import Hub
 
 REMEMBERED: Final = 1_024
@@ -123,7 +123,7 @@ class TurnWaits:
             place = Place(awaited.row, awaited.process_id)
             try:
                 item = await find_item(self._store, place, awaited.item)
-                if item.state in ENDED:
+                if item.state in ITEM_OVER:
                     record = await record_of(self._store, place, item)
                     self.settled(awaited.process_id, awaited.row, (awaited.item,), record)
             except (SessionDeleted, TurnUnknown) as error:

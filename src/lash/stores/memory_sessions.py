@@ -29,6 +29,7 @@ from lash.core.outcome import Cancelled
 from lash.core.process import ProcessSpec, Tombstone, lane_of, new_record
 from lash.core.session import (
     ID_PREFIX,
+    ITEM_OVER,
     Item,
     NewItem,
     Node,
@@ -186,7 +187,7 @@ def cancel_turn(t: Tables, op: ops.CancelTurn) -> Done | Withdrawn | Late | Ende
         item = chat.items[op.item - 1]
     else:
         return Late(None)
-    if item.state in ("done", "cancelled"):
+    if item.state in ITEM_OVER:
         return Late(chat.turns[item.turn])
     if held.record.outcome is not None:
         return Ended(held.record.outcome)
@@ -286,7 +287,7 @@ def reply_of_turn(t: Tables, key: str) -> bytes | None:
     if held is None or chat is None or not 1 <= number <= len(chat.items):
         return b"null"
     item = chat.items[number - 1]
-    if item.state in ("done", "cancelled"):
+    if item.state in ITEM_OVER:
         return chat.turns[item.turn].receipt
     return b"null" if held.record.status.final else None
 

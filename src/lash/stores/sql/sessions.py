@@ -21,6 +21,7 @@ from lash.core.effect import Entry, EntryKind
 from lash.core.outcome import Cancelled, Status
 from lash.core.process import ProcessSpec
 from lash.core.session import (
+    ITEM_OVER,
     Item,
     NewItem,
     TurnRecord,
@@ -162,7 +163,7 @@ def cancel_turn(tx: Transaction, op: ops.CancelTurn) -> Done | Withdrawn | Late 
         item = item_of(tx, chat, op.item)
         if item is None:
             return Late(None)
-    if item.state in ("done", "cancelled"):
+    if item.state in ITEM_OVER:
         return Late(turn_of(tx, chat, item.turn))
     if hot.status:
         return Ended(tx.outcome(hot))

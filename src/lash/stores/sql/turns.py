@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lash.core.session import Item, ItemState, TurnRecord, item_of_turn_key
+from lash.core.session import ITEM_OVER, Item, ItemState, TurnRecord, item_of_turn_key
 from lash.stores.sql.chats import Chat
 from lash.stores.sql.rows import Hot
 from lash.stores.sql.transaction import Transaction
@@ -44,7 +44,7 @@ def reply_of_turn(tx: Transaction, key: str) -> bytes | None:
     item = None if chat is None else item_of(tx, chat, number)
     if hot is None or chat is None or item is None:
         return b"null"
-    if item.state in ("done", "cancelled"):
+    if item.state in ITEM_OVER:
         record = turn_of(tx, chat, item.turn)
         return b"null" if record is None else record.receipt
     if hot.status:
