@@ -241,8 +241,7 @@ class Tool(Generic[P, R]):
 
     @property
     def is_async(self) -> bool:
-        call = getattr(self.function, "__call__", None)  # noqa: B004  # an object with an async __call__ is async too
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
+        return any(map(inspect.iscoroutinefunction, called(self.function)))
 
     def parse(self, text: str) -> dict[str, Any]:
         """The arguments as the function takes them. Raises ``ToolFailed`` that says everything that does not fit."""
@@ -313,9 +312,6 @@ def content_of(items: Sequence[object]) -> tuple[Text | Media, ...] | None:
         return None
     parts = tuple(Text(item) if isinstance(item, str) else item for item in items)
     return cast("tuple[Text | Media, ...]", parts) if all(isinstance(part, (Text, Media)) for part in parts) else None
-
-
-OPTIONS: Final = ("name", "description", "effect", "serial", "retry", "timeout")
 
 
 @overload
@@ -392,9 +388,16 @@ def make_tool(
     )  # fmt: skip
 
 
+OPTIONS: Final = tuple(inspect.signature(make_tool).parameters)[1:]
+
+
+def called(function: Callable[..., Any]) -> tuple[object, object]:
+    """What may run when it is called: itself, or the method of an object that can be called like a function."""
+    return function, getattr(function, "__call__", None)  # noqa: B004  # it is asked for, and not whether there is one
+
+
 def refuse_generator(function: Callable[..., Any], label: str) -> None:
-    call = getattr(function, "__call__", None)  # noqa: B004  # as in ``is_async``
-    if any(inspect.isgeneratorfunction(item) or inspect.isasyncgenfunction(item) for item in (function, call)):
+    if any(inspect.isgeneratorfunction(item) or inspect.isasyncgenfunction(item) for item in called(function)):
         raise InvalidAgent(
             f"Tool {label!r} is a generator, and a tool has one result. Collect what it yields into a list and return "
             "that; ctx.notify(...) tells observers something before the end."

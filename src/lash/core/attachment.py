@@ -35,6 +35,11 @@ def check_media_type(media_type: object) -> None:
         raise InvalidValue(f"Attachments may be {', '.join(MEDIA_TYPES)}; not {media_type!r}. Nothing was written.")
 
 
+def named(media: Media) -> str:
+    """For error messages."""
+    return f"{media.ref} ({media.label or media.media_type})"
+
+
 def shown(message: Message, why_not: WhyNot) -> Message:
     """The message with a text in the place of each attachment that cannot be shown; the same one where all can."""
     parts = tuple(shown_part(part, why_not) for part in message.parts)

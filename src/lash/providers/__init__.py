@@ -37,9 +37,8 @@ def openai_chat(base_url: str | None, api_key: str | None) -> Provider:
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key and (url is None or OPENAI_HOST in url):
         raise missing_key(VENDOR, "OPENAI_API_KEY")
-    return OpenAIChat(
-        api_key=key or "none", base_url=base_url
-    )  # servers of one's own want no key; the SDK wants a word
+    # Servers of one's own want no key; the SDK wants a word.
+    return OpenAIChat(api_key=key or "none", base_url=base_url)
 
 
 def anthropic(base_url: str | None, api_key: str | None) -> Provider:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, cast, overload
+from typing import Generic, TypeAlias, TypeGuard, TypeVar, cast, overload
 
 from lash.abc.plugin import Plugin, TurnView
 from lash.abc.provider import Provider
@@ -22,7 +22,7 @@ from lash.core.retry import Retry
 from lash.core.turn import Mode, TurnLimits
 from lash.errors import InvalidAgent, LashError
 from lash.runtime.registry import code_digest
-from lash.runtime.shapes import ANY, Shape, shape_of, short
+from lash.runtime.shapes import ANY, Shape, rich, shape_of, short
 
 T = TypeVar("T", covariant=True)
 V = TypeVar("V")
@@ -234,11 +234,8 @@ def output_of(name: str, output: object) -> tuple[Shape, OutputSpec]:
     """How an answer of the output type is read, and its schema. Raises ``InvalidAgent``."""
     if isinstance(output, str) or inspect.isroutine(output):
         raise InvalidAgent(f"output= of agent {name!r} takes a type, not {line_of(output)}.")
-    from pydantic import TypeAdapter
-
     try:
-        adapter: Any = TypeAdapter(cast(Any, output))
-        schema = adapter.json_schema()
+        schema = rich(output).adapter.json_schema()
         return shape_of(output), OutputSpec(str(getattr(output, "__name__", "answer")), schema)
     except Exception as error:
         raise InvalidAgent(

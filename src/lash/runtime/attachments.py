@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from lash.abc.store import BlobStore
-from lash.core.attachment import WhyNot, shown
+from lash.core.attachment import WhyNot, named, shown
 from lash.core.message import Media, Message, media_of
 from lash.core.model import ModelRequest
 from lash.errors import AttachmentMissing, ProviderError
@@ -41,8 +41,7 @@ async def with_media(blobs: BlobStore, request: ModelRequest, own: Sequence[Mess
     for item in media_of(message for message in request.messages if id(message) in mine):
         if item.media_type in types and item.ref not in known:
             raise AttachmentMissing(
-                f"The attachment {item.ref} ({item.label or item.media_type}) is not in the store any more. "
-                "Send it again with session.attach(...).",
+                f"The attachment {named(item)} is not in the store any more. Send it again with session.attach(...).",
                 ref=item.ref,
             )
     return replace(request, messages=others_shown(request.messages, own, why_not), media=known)

@@ -49,6 +49,10 @@ class Scene:
     last_input_tokens: int
     live: LiveTurn | None
 
+    def view_of(self, plugin: Plugin) -> TurnView:
+        """With the plugin's state as it is; what the plugin leaves there is not kept."""
+        return self.view(plugin, dict(self.states.get(plugin.id, {})))
+
     def view(self, plugin: Plugin, state: dict[str, Any]) -> TurnView:
         return TurnView(
             self.session_id,
@@ -165,8 +169,9 @@ async def prepare(scene: Scene) -> object:
             raise PluginFailed(plugin, "instructions", f"it returned {line_of(section)}, which is no text")
         sections.append(section or "")
     hidden: list[str] = []
-    names = [tool.name for tool in tools_of(agent)]
-    for plugin in agent.hooked.get("hide_tools", ()):
+    hiding = agent.hooked.get("hide_tools", ())
+    names = [tool.name for tool in tools_of(agent)] if hiding else []
+    for plugin in hiding:
         told = await document.call(plugin, "hide_tools", names)
         hidden += listed_of(plugin, "hide_tools", told, str, "names of tools")
     result = document.as_json()

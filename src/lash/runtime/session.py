@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from lash.abc.sessions import ItemConflict, NoNode, Open, Post, Posted
 from lash.abc.store import Cancel, Conflict, Ended, Started, Unknown, Verdict
 from lash.core import codec
-from lash.core.attachment import check_attachment, check_media_type
+from lash.core.attachment import check_attachment, check_media_type, named
 from lash.core.ids import check_name, mint
 from lash.core.message import Media, Message, decode_message, part_json, user
 from lash.core.model import ModelInfo
@@ -155,7 +155,7 @@ class Session(Generic[T_co]):
             if item.ref in missing:
                 await self.row()  # of a deleted session that is what is told
                 raise AttachmentMissing(
-                    f"The attachment {item.ref} ({item.label or item.media_type}) is not in the store. Store it with "
+                    f"The attachment {named(item)} is not in the store. Store it with "
                     "session.attach(...), and send it within a day. Nothing was written.",
                     ref=item.ref,
                 )

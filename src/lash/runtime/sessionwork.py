@@ -212,8 +212,7 @@ class SessionWork:
     async def _tell_committed(self, end: TurnEnd) -> None:
         for plugin in end.scene.agent.hooked["committed"]:
             try:
-                view = end.scene.view(plugin, dict(end.scene.states.get(plugin.id, {})))
-                await plugin.committed(view, end.outcome)
+                await plugin.committed(end.scene.view_of(plugin), end.outcome)
             except Exception:
                 log.exception("Plugin %r failed in committed.", plugin.id)
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 from lash.abc.plugin import Abort, Answer, Deny, Notify, Plugin, ReplaceArguments, Say
 from lash.abc.tool import AnyTool, ToolContext
 from lash.core import codec
+from lash.core.attachment import named
 from lash.core.effect import Entry
 from lash.core.ids import child_id
 from lash.core.message import Message, Text, ToolCall, part_json
@@ -79,7 +80,7 @@ async def kept_output(job: ToolJob, output: ToolOutput) -> object:
         return output.as_json()
     try:
         missing = await job.running.blobs.keep([item.ref for item in media], job.row)
-        what = ", ".join(f"{item.ref} ({item.label or item.media_type})" for item in media if item.ref in missing)
+        what = ", ".join(named(item) for item in media if item.ref in missing)
         code, why = "attachment_missing", f"is not in the store: {what}. Tools store attachments with ctx.put(...)"
     except StoreUnavailable as error:
         missing, code, why = [""], error.code, f"could not be looked for: {error.message}"
@@ -266,8 +267,7 @@ class Inspected:
         return self.job.tool.parse_object(arguments)
 
     async def _before(self, plugin: Plugin, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        scene = self.job.scene
-        view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
+        view = self.job.scene.view_of(plugin)
         changed: dict[str, Any] | None = None
         for decision in listed(await asked(plugin, "before_tool", view, self.job.call, dict(arguments))):
             if isinstance(decision, ReplaceArguments):
@@ -282,12 +282,12 @@ class Inspected:
         assert output is not None
         try:
             for plugin in scene.agent.hooked.get("after_tool", ()):
-                view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
+                view = scene.view_of(plugin)
                 for decision in listed(await asked(plugin, "after_tool", view, call, output)):
                     self._note(plugin, "after_tool", decision)
                 output = self.output or output
             for plugin in scene.agent.hooked.get("show_result", ()):
-                view = scene.view(plugin, dict(scene.states.get(plugin.id, {})))
+                view = scene.view_of(plugin)
                 shown: object = await asked(plugin, "show_result", view, call, output)
                 if not isinstance(shown or output, ToolOutput):
                     raise PluginFailed(plugin, "show_result", f"it returned {line_of(shown)}, which is no ToolOutput")
