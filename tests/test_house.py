@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": ""}
+"""As users have it, with byte code: where it may not be written, lash would be compiled at every start."""
 
 # The public API. Adding a name is a promise, removing one a breaking change: edit this list in the same commit.
 PUBLIC = """
